@@ -1,0 +1,17 @@
+.PHONY: setup demo test lint
+
+setup:
+	@bash setup/install.sh
+
+demo: setup
+	@.venv/bin/python demo/generate.py demo/shards
+	@.venv/bin/triage run demo/job.toml --again
+	@.venv/bin/triage show demo/verdicts --limit 12
+
+test: setup lint
+	@.venv/bin/python -m pytest
+
+lint: setup
+	@.venv/bin/ruff check .
+	@.venv/bin/mypy
+	@.venv/bin/lint-imports --no-cache >/dev/null || .venv/bin/lint-imports --no-cache

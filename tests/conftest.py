@@ -1,0 +1,70 @@
+"""Fixtures: a registry with a model that only the fake engine can load, and job files in a folder of their own."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from pathlib import Path
+
+import orjson
+import pytest
+
+from triage import job, pipeline
+from triage.custody import registry
+
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+def require_shared() -> Path:
+    if not SHARED.exists():
+        pytest.skip("needs ../shared/data")
+    return SHARED
+
+
+@pytest.fixture
+def shared() -> Path:
+    """The real logs. Skips, by name, where they are not there."""
+    return require_shared()
+
+
+def write_tiny_model(folder: Path, fill: int = 0) -> Path:
+    """A folder that is a sound safetensors model by its form, with eight bytes of weights."""
+    folder.mkdir(parents=True)
+    header = orjson.dumps({"w": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}})
+    (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(header)) + header + bytes([fill]) * 8)
+    (folder / "config.json").write_bytes(b'{"model_type": "llama"}')
+    (folder / "tokenizer.json").write_bytes(b"{}")
+    return folder
+
+
+@pytest.fixture
+def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A registry of its own, with one approved model `default`."""
+    monkeypatch.setenv("TRIAGE_MODELS", str(tmp_path / "models"))
+    source = write_tiny_model(tmp_path / "tiny")
+    registry.add("default", source, origin="tests", licence="none")
+    registry.approve("default", "tests", "tests")
+    return tmp_path / "models"
+
+
+WriteJob = Callable[..., Path]
+
+
+@pytest.fixture
+def write_job(tmp_path: Path) -> WriteJob:
+    """Write a job file: `lines` becomes shards/day.jsonl, `extra` is appended to the TOML."""
+
+    def write(lines: list[str] | None = None, extra: str = "", fields: str = 'message = "message"') -> Path:
+        shards = tmp_path / "shards"
+        shards.mkdir(exist_ok=True)
+        if lines is not None:
+            (shards / "day.jsonl").write_bytes(b"".join(orjson.dumps({"message": line}) + b"\n" for line in lines))
+        path = tmp_path / "job.toml"
+        path.write_text(f'[input]\npaths = ["shards/"]\nfields = {{ {fields} }}\n[output]\npath = "out"\n{extra}')
+        return path
+
+    return write
+
+
+def load_run(path: Path, **options: int) -> pipeline.Run:
+    return pipeline.load(job.load(path), **options)

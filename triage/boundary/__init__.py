@@ -1,0 +1,1 @@
+"""The control boundary: what keeps log text and questions inside."""

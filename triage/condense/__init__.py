@@ -1,0 +1,1 @@
+"""Many events, one question: `mask` hides what cannot change a verdict, `template` groups what is left."""

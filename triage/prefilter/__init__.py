@@ -1,0 +1,1 @@
+"""Rules before the model: `rules` loads and checks them, `sift` applies them to a slice."""

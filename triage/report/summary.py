@@ -1,0 +1,91 @@
+"""The end of a run in one screen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from triage.records import Account
+from triage.report.escape import escaped
+from triage.report.findings import STYLE, WORST_FIRST
+
+_ROWS = {
+    "rows_settled": "settled as benign by rules",
+    "rows_ruled": "decided by rules",
+    "rows_judged": "judged by the model",
+    "rows_from_memory": "answered from memory",
+    "rows_corrected": "corrected by an analyst",
+    "rows_undecided": "undecided",
+    "rows_quarantined": "could not be read (quarantine/)",
+}
+
+
+def summary(account: Account, output: Path) -> Group:
+    """Where every row went, what the verdicts are, what it took, where the files are."""
+    rows = Table.grid(padding=(0, 2))
+    rows.add_column(justify="right")
+    rows.add_column()
+    rows.add_row(f"{account.rows_in:,}", Text("rows read", "bold"))
+    for name, words in _ROWS.items():
+        if count := getattr(account, name):
+            rows.add_row(f"{count:,}", words)
+    rows.add_row(
+        "=" if account.balanced else "≠", "every row accounted for once" if account.balanced else "ROWS DO NOT BALANCE"
+    )
+    verdicts = Table.grid(padding=(0, 2))
+    verdicts.add_column(justify="right")
+    verdicts.add_column()
+    for name in WORST_FIRST:
+        verdicts.add_row(f"{account.dispositions.get(name, 0):,}", Text(name, STYLE[name]))
+    side_by_side = Table.grid(padding=(0, 6))
+    side_by_side.add_row(rows, verdicts)
+    lines = [Text(line) for line in _spent(account)]
+    notes = [
+        Text(f"could not be read: {escaped(item['shard'])}: {item['reason']}", "yellow") for item in account.unreadable
+    ]
+    if all(approval["purpose"] == "demonstration" for approval in account.model["approvals"]):
+        notes.append(
+            Text(
+                f"The model {account.model['name']!r} is approved for demonstration only: it shows the machine "
+                "working and is not a good judge. Do not act on its verdicts.",
+                "yellow",
+            )
+        )
+    return Group(
+        "",
+        side_by_side,
+        "",
+        *lines,
+        Text(f"verdicts: {output}/verdicts/*.parquet   account: {output}/run.json"),
+        *notes,
+    )
+
+
+def _spent(account: Account) -> list[str]:
+    last = account.attempt_log[-1]
+    lines = []
+    if account.questions:
+        per_thousand = 1000 * account.questions / account.rows_in
+        cached = account.cached_tokens / account.prompt_tokens if account.prompt_tokens else 0
+        lines.append(
+            f"{account.questions:,} questions ({per_thousand:,.0f} per 1,000 rows), "
+            f"{account.prompt_tokens:,} prompt tokens ({cached:.0%} from the prefix cache), "
+            f"{account.output_tokens:,} output tokens"
+        )
+    if last.engine_seconds:
+        tokens = last.prompt_tokens + last.output_tokens
+        lines.append(
+            f"{tokens / last.engine_seconds:,.0f} tokens/s and {last.questions / last.engine_seconds:,.1f} questions/s "
+            f"over {last.engine_seconds:,.0f} s of engine time; {last.wall_seconds:,.0f} s in all"
+        )
+    engine = account.engine
+    if engine:
+        lines.append(
+            f"engine: {engine.get('engine')} {engine.get('version')} on {engine.get('device')}; "
+            f"model {account.model['name']} {account.model['digest'][:12]}; "
+            f"run {account.run_id}, attempt {account.attempts}"
+        )
+    return lines
