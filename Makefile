@@ -4,8 +4,9 @@ setup:
 	@bash setup/install.sh
 
 demo: setup
+	@rm -rf demo/shards demo/verdicts
 	@.venv/bin/python demo/generate.py demo/shards
-	@.venv/bin/triage run demo/job.toml --again
+	@.venv/bin/triage run demo/job.toml
 	@.venv/bin/triage show demo/verdicts --limit 12
 
 test: setup lint

@@ -11,7 +11,7 @@ if [ -z "$device" ]; then
 fi
 case $device in cpu|gpu) ;; *) echo "setup: TRIAGE_DEVICE=$device; expected cpu or gpu" >&2; exit 2 ;; esac
 
-wanted=$(cat setup/*.lock setup/install.sh pyproject.toml triage/custody/embedded.py | sha256sum | cut -c1-16)-$device
+wanted=$(cat setup/*.lock setup/install.sh triage/custody/embedded.py | sha256sum | cut -c1-16)-$device
 stamp=.venv/setup-$wanted
 [ -f "$stamp" ] && exit 0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,8 @@ SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 def require_shared() -> Path:
     if not SHARED.exists():
+        if os.environ.get("TRIAGE_SHARED_REQUIRED"):
+            pytest.fail(f"{SHARED} is not there, and TRIAGE_SHARED_REQUIRED is set")
         pytest.skip("needs ../shared/data")
     return SHARED
 

@@ -92,3 +92,9 @@ class FakeEngine:
 
     def about(self) -> dict[str, Any]:
         return {"engine": "fake"}
+
+    def counters(self) -> dict[str, float]:
+        return {}
+
+    def close(self) -> None:
+        self.dead = True

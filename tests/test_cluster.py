@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from ipaddress import ip_address
 from pathlib import Path
 
 import orjson
 import polars as pl
+import psutil
 import pytest
 import ray.cloudpickle
 
 import tests.fake_engine
 from tests.conftest import WriteJob, load_run
 from tests.fake_engine import FakeEngine
+from triage import cluster
 from triage.attempt import attempt
 from triage.records import OUTCOMES
 
@@ -70,6 +74,14 @@ def test_a_run_accounts_for_every_row_and_a_second_does_nothing(write_job: Write
     third = attempt(load_run(path), lambda progress: None, load_engine=FakeEngine)
     assert third.account.rows_in == account.rows_in + 1
     assert third.account.attempt_log[-1].questions == 1
+
+
+def test_a_local_cluster_listens_on_loopback_only() -> None:
+    with cluster.connected():
+        family = {os.getpid(), *(child.pid for child in psutil.Process().children(recursive=True))}
+        listening = [c.laddr.ip for c in psutil.net_connections("tcp") if c.status == "LISTEN" and c.pid in family]
+    assert len(listening) > 3
+    assert all(ip_address(ip.removeprefix("::ffff:")).is_loopback for ip in listening), listening
 
 
 @pytest.mark.usefixtures("models")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -51,7 +53,21 @@ def main() -> NoReturn:
         code = _fail(problem)
     except BrokenPipeError:
         code = 0  # the reader of our output has seen enough
+    except Exception as problem:
+        code = _fail(_unforeseen(problem))
     sys.exit(code)
+
+
+def _unforeseen(problem: Exception) -> TriageError:
+    """A fault of ours, by its place alone: the text of an exception may quote what it was working on."""
+    if os.environ.get("TRIAGE_DEBUG"):
+        traceback.print_exception(problem)
+    frame = traceback.extract_tb(problem.__traceback__)[-1]
+    return TriageError(
+        f"{type(problem).__name__}, a fault of triage itself",
+        where=f"{Path(frame.filename).name} line {frame.lineno}",
+        next="report it; TRIAGE_DEBUG=1 prints the whole trace, which may hold log text",
+    )
 
 
 def _fail(problem: TriageError) -> int:
@@ -73,7 +89,7 @@ def cli() -> None:
 
 
 def _job_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    for option in (
+    options = (
         click.argument("job_file", metavar="JOB.toml", type=PathArgument),
         click.option(
             "--input",
@@ -86,7 +102,8 @@ def _job_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--model", metavar="NAME", help="ask this model instead"),
         click.option("--limit-rows", type=int, metavar="N", help="only the first N rows, in plan order"),
         as_json,
-    ):
+    )
+    for option in reversed(options):
         command = option(command)
     return command
 
@@ -169,7 +186,7 @@ def plan(
     else:
         table = Table(box=None, pad_edge=False, header_style="dim")
         table.add_column("shard", overflow="fold")
-        for name in ("rows", "cannot be read", "settled by rules", "decided by rules", "questions"):
+        for name in totals:
             table.add_column(name, justify="right")
         for shard, row in forecast.items():
             table.add_row(Text(escaped(_short(shard))), *(f"{row[name]:,}" for name in totals))
@@ -198,11 +215,8 @@ def status(output: Path, json_: bool) -> None:
     if json_:
         print_json(account.model_dump())
     else:
-        out.print(
-            Text(
-                f"run {account.run_id}: {account.state}, {account.slices} slices committed in {account.attempts} attempt(s)"
-            )
-        )
+        slices = f"{account.slices} slices committed in {account.attempts} attempt(s)"
+        out.print(Text(f"run {account.run_id}: {account.state}, {slices}"))
         out.print(summary(account, output))
 
 
@@ -228,7 +242,7 @@ def show(output: Path, disposition: str | None, limit: int, json_: bool) -> None
     if templates.is_empty():
         out.print("No verdicts" + (f" with disposition {disposition}." if disposition else "."))
         return
-    out.print(findings.table_of(templates, limit, out.width))
+    out.print(findings.table_of(templates, limit))
     if templates.height > limit:
         out.print(f"… and {templates.height - limit:,} more templates (--limit {templates.height})", style="dim")
     out.print(Text(f"Next: triage explain {output} {templates['event_id'][0][: findings.ID_SHOWN]}", "dim"))
@@ -276,23 +290,12 @@ def list_models(json_: bool) -> None:
         print_json([asdict(entry) for entry in entries])
         return
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for name in ("name", "digest", "MiB", "licence", "approved for", "source"):
+    for name in ("name", "digest", "MiB", "licence", "approved for"):
         table.add_column(name)
     for entry in entries:
         approved = ", ".join(approval.purpose for approval in entry.approvals) or "nothing"
-        table.add_row(
-            *(
-                Text(escaped(t))
-                for t in (
-                    entry.name,
-                    entry.digest[:12],
-                    f"{entry.size_bytes / 2**20:.0f}",
-                    entry.licence,
-                    approved,
-                    entry.source,
-                )
-            )
-        )
+        cells = (entry.name, entry.digest[:12], f"{entry.size_bytes / 2**20:.0f}", entry.licence, approved)
+        table.add_row(*(Text(escaped(cell)) for cell in cells))
     out.print(table if entries else f"No models in {registry.root()}.")
 
 

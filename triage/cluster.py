@@ -18,6 +18,7 @@ import shutil
 import signal
 import tempfile
 import time
+import traceback
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,7 +27,11 @@ from typing import Any
 
 from triage.boundary import egress
 
-egress.switch_off()  # before ray is imported
+# Before ray is imported. A cluster of this machine alone needs nobody to reach it, and this is the switch that makes
+# Ray take the loopback address for the node's, and bind all its ports there (the address given to `init` does not).
+egress.switch_off()
+if "RAY_ADDRESS" not in os.environ:
+    os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
 
 import ray  # noqa: E402
 import ray.exceptions  # noqa: E402
@@ -91,9 +96,10 @@ def run(
 
     Raises PromiseBroken or WrongInput where an engine cannot be loaded; later problems come back in the outcome.
     """
-    with _connected(), _stop_signals():
-        pool = _start_pool(run, load_engine)
-        driver = _Driver(run, readings, done, pool, show)
+    show(Progress(of_bytes=0))
+    with connected(), _stop_signals():
+        pool = start_pool(run, load_engine)
+        driver = Driver(run, readings, done, pool, show)
         problem: TriageError | None = None
         try:
             driver.drive()
@@ -112,7 +118,7 @@ def run(
         )
 
 
-class _Driver:
+class Driver:
     """The loop that keeps the engines fed: readings in, receipts out, a bounded number of slices between."""
 
     def __init__(
@@ -218,9 +224,8 @@ def _settle(run: pipeline.Run, caseload: Caseload, judgement: Judgement) -> Rece
     return pipeline.settle(run, caseload, judgement)
 
 
-@ray.remote
-class _Judge:
-    """One engine, and many caseloads in flight in it."""
+class Judge:
+    """The actor: one engine, and many caseloads in flight in it."""
 
     def __init__(self, run: pipeline.Run, load_engine: LoadEngine, log: Path) -> None:
         self.run, self.load_engine, self.log = run, load_engine, log
@@ -233,37 +238,33 @@ class _Judge:
         try:
             with proved(self.run.model, private) as weights:
                 settings = Settings(model.max_model_len, model.tensor_parallel, model.prefix_caching)
-                self.engine = self.load_engine(weights, settings)
+                self.engine = Metered(self.load_engine(weights, settings))
         except TriageError:
             raise
         except Exception as problem:
+            traceback.print_exc()  # to the log that is named: no row was read yet, so it holds no log text
             raise TriageError(
                 f"the engine could not be loaded ({type(problem).__name__})", where=str(self.log), next="read that file"
             ) from None
         finally:
             shutil.rmtree(private, ignore_errors=True)
         self.prompt = prompts.Prompt.render(self.run.prompt, self.engine.tokenizer)
-        self.metered = Metered(self.engine)
 
     async def judge(self, questions: tuple[Question, ...]) -> Judgement:
-        return await pipeline.judge(self.run, questions, self.prompt, self.metered)
+        return await pipeline.judge(self.run, questions, self.prompt, self.engine)
 
     async def gauge(self) -> Gauge:
-        return self.metered.read()
+        return self.engine.read()
 
     async def describe(self) -> tuple[dict[str, Any], dict[str, float]]:
         """What the engine is, and its own counters."""
-        about = getattr(self.engine, "about", dict[str, Any])
-        counters = getattr(self.engine, "counters", dict[str, float])
-        return about(), counters()
+        return self.engine.about(), self.engine.counters()
 
     async def close(self) -> None:
-        close = getattr(self.engine, "close", None)
-        if close:
-            close()
+        self.engine.close()
 
 
-def _start_pool(run: pipeline.Run, load_engine: LoadEngine) -> list[Any]:
+def start_pool(run: pipeline.Run, load_engine: LoadEngine, judge: type[Judge] = Judge) -> list[Any]:
     """Engines, loaded and proved. Raises what the first of them that fails says."""
     gpus = int(ray.cluster_resources().get("GPU", 0))
     model = run.job.model
@@ -275,14 +276,13 @@ def _start_pool(run: pipeline.Run, load_engine: LoadEngine) -> list[Any]:
             where="[model] replicas",
         )
     shared = ray.put(run)
+    actor: Any = ray.remote(max_concurrency=run.job.run.slices_in_flight + 8, **resources)(judge)
     pool = [
-        _Judge.options(max_concurrency=run.job.run.slices_in_flight + 8, **resources).remote(
-            shared, load_engine, run.output / "logs" / f"engine-{run.attempt}-{number}.log"
-        )
+        actor.remote(shared, load_engine, run.output / "logs" / f"engine-{run.attempt}-{number}.log")
         for number in range(count)
     ]
     try:
-        ray.get([judge.load.remote() for judge in pool])
+        ray.get([member.load.remote() for member in pool])
     except ray.exceptions.RayError as problem:
         raise _meaning(problem) from None
     return pool
@@ -301,7 +301,7 @@ def _meaning(problem: ray.exceptions.RayError) -> TriageError:
 
 
 @contextlib.contextmanager
-def _connected() -> Iterator[None]:
+def connected() -> Iterator[None]:
     """Join the cluster of RAY_ADDRESS, or start one here that only loopback reaches and that leaves nothing behind."""
     quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
     if address := os.environ.get("RAY_ADDRESS"):
@@ -313,8 +313,6 @@ def _connected() -> Iterator[None]:
         return
     # Short, since Ray puts sockets in it and their paths may have 107 bytes; private, since it holds caseloads.
     scratch = tempfile.mkdtemp(prefix="triage-", dir="/tmp")
-    # Ray would warn of, and wait for, what a machine without a network does not have.
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     try:
         ray.init(
             address="local",
@@ -322,7 +320,6 @@ def _connected() -> Iterator[None]:
             include_dashboard=False,
             object_store_memory=_OBJECT_STORE_BYTES,
             _temp_dir=scratch,
-            _node_ip_address="127.0.0.1",
             **quiet,
         )
         yield

@@ -32,11 +32,8 @@ QUARANTINE: Final[dict[str, pl.DataType]] = {
 }
 
 Label = Literal["benign", "review", "escalate"]
-LABELS: Final[tuple[Label, ...]] = (
-    "benign",
-    "review",
-    "escalate",
-)  # from least to most urgent; a label's index is its rank
+# From least to most urgent: a label's index is its rank.
+LABELS: Final[tuple[Label, ...]] = ("benign", "review", "escalate")
 DISPOSITIONS: Final = (*LABELS, "undecided")
 SEVERITIES: Final = ("informational", "low", "medium", "high", "critical")  # OCSF severity_id 1 to 5
 DECIDERS: Final = ("rule", "model", "memory", "analyst")

@@ -12,7 +12,7 @@ from typing import Literal
 
 import polars as pl
 
-from triage.condense.mask import PLACEHOLDER, VERSION, masked
+from triage.condense.mask import PLACEHOLDER, STANDS_FOR, VERSION, masked
 
 Level = Literal["standard", "exact"]
 
@@ -47,9 +47,10 @@ def found_in(words: str, message: str) -> str | None:
         return None
     if words in message:
         return words
-    literals = re.split(PLACEHOLDER, words)
-    if not any(part.strip() for part in literals):
+    parts = re.split(f"({PLACEHOLDER})", words)
+    if not any(part.strip() for part in parts[::2]):
         return None
-    pattern = r"\S+(?: \S+){0,4}?".join(re.escape(part) for part in literals)
+    # Atomic, so that no line of many placeholders makes the search slow.
+    pattern = "".join(f"(?>{STANDS_FOR[part]})" if i % 2 else re.escape(part) for i, part in enumerate(parts))
     match = re.search(pattern, message)
     return match.group(0) if match else None

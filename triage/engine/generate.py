@@ -57,3 +57,13 @@ class Engine(Protocol):
     async def generate(self, prompt: list[int], asking: Asking) -> Completion:
         """Raises EngineLost, or QuestionRefused for this prompt alone."""
         ...
+
+    def about(self) -> dict[str, Any]:
+        """What this engine is and how it was set: for the run's account."""
+        ...
+
+    def counters(self) -> dict[str, float]:
+        """The engine's own counters, by its names."""
+        ...
+
+    def close(self) -> None: ...

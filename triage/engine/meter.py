@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from typing import Any
 
 from triage.engine.generate import Asking, Completion, Engine
 from triage.records import Usage
@@ -51,6 +52,15 @@ class Metered:
         is_label = bool(asking.allowed_tokens)
         self._total += Gauge(int(is_label), int(not is_label), completion.usage)
         return completion
+
+    def about(self) -> dict[str, Any]:
+        return self._engine.about()
+
+    def counters(self) -> dict[str, float]:
+        return self._engine.counters()
+
+    def close(self) -> None:
+        self._engine.close()
 
     def read(self) -> Gauge:
         running = time.monotonic() - self._busy_since if self._in_flight else 0.0

@@ -65,7 +65,7 @@ class VllmEngine:
             "trust_remote_code": False,
             # The default gives probabilities over all tokens, before the restriction to the labels'.
             "logprobs_mode": "processed_logprobs",
-            "structured_outputs_config": StructuredOutputsConfig(disable_any_whitespace=True),
+            "structured_outputs_config": StructuredOutputsConfig(backend="xgrammar", disable_any_whitespace=True),
             "seed": 0,
         }
         self._llm = AsyncLLM.from_engine_args(

@@ -119,7 +119,10 @@ def load(paths: Sequence[str]) -> tuple[Rule, ...]:
         document = read_toml(path, "a rule file")
         if unknown := set(document) - {"rule"}:
             raise WrongInput(f"unknown key {min(unknown)!r}", where=str(path), expected="[[rule]] tables only")
-        for number, table in enumerate(document.get("rule", []), start=1):
+        tables = document.get("rule", [])
+        if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
+            raise WrongInput("'rule' is no list of tables", where=str(path), expected="[[rule]] tables only")
+        for number, table in enumerate(tables, start=1):
             where = f"{path} rule {number} ({table.get('id', 'no id')})"
             try:
                 rule = Rule.model_validate(table)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import polars as pl
 from rich.console import Group
@@ -17,7 +17,8 @@ from triage.report.escape import escaped
 
 WORST_FIRST: Final = ("escalate", "review", "undecided", "benign")
 STYLE: Final = {"escalate": "bold red", "review": "yellow", "undecided": "magenta", "benign": "green"}
-ID_SHOWN: Final = 12
+ID_SHOWN: Final = 10
+SHOWN_CHARACTERS: Final = 400
 
 
 def scan_verdicts(output: Path, slice_ids: Sequence[str]) -> pl.LazyFrame:
@@ -55,29 +56,30 @@ def by_template(verdicts: pl.LazyFrame, disposition: str | None) -> pl.DataFrame
             pl.col("disposition").replace_strict({name: rank for rank, name in enumerate(WORST_FIRST)}),
             pl.col("decided_by") != "rule",
             -pl.col("urgency"),
-            -pl.col("rows"),
+            -pl.col("rows").cast(pl.Int64),
             "event_id",
         )
         .collect()
     )
 
 
-def table_of(templates: pl.DataFrame, limit: int, width: int) -> Table:
-    """The first `limit` rows of `by_template` as a table for a terminal of `width` columns."""
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    for name, side in (("verdict", "left"), ("rows", "right"), ("sure", "right"), ("by", "left"), ("event", "left")):
-        table.add_column(name, justify=side, no_wrap=True)  # type: ignore[arg-type]
-    table.add_column("line (one of them)", no_wrap=True, overflow="ellipsis")
+def table_of(templates: pl.DataFrame, limit: int) -> Table:
+    """The first `limit` rows of `by_template` as a table."""
+    table = Table(box=None, pad_edge=False, header_style="dim", expand=True)
+    for name, width in (("verdict", 9), ("rows", 6), ("sure", 4), ("by", 12), ("event", ID_SHOWN)):
+        side: Literal["left", "right"] = "right" if name in ("rows", "sure") else "left"
+        table.add_column(name, justify=side, no_wrap=True, min_width=width)
+    table.add_column("line (one of them)", no_wrap=True, overflow="ellipsis", ratio=1)
     for row in templates.head(limit).iter_rows(named=True):
         flag = "⚑ " if row["injection_suspected"] else ""
         by = row["rule_ids"][0] if row["decided_by"] == "rule" else row["decided_by"]
         table.add_row(
             Text(row["disposition"], STYLE[row["disposition"]]),
             f"{row['rows']:,}",
-            "" if row["confidence"] is None else f"{row['confidence']:.0%}",
-            Text(escaped(by, 26)),
+            f"{row['confidence']:.0%}" if row["decided_by"] != "rule" and row["confidence"] is not None else "",
+            Text(escaped(by, 18)),
             row["event_id"][:ID_SHOWN],
-            Text(flag + escaped(row["message"], max(40, width))),
+            Text(flag + escaped(row["message"], SHOWN_CHARACTERS)),
         )
     return table
 
@@ -96,11 +98,13 @@ def find(verdicts: pl.LazyFrame, event_id: str) -> dict[str, Any]:
 
 def explained(verdict: dict[str, Any], because: dict[str, str], around: Sequence[tuple[int, str]], model: str) -> Group:
     """One verdict with what it rests on and the lines around it."""
-    lines: list[Text] = []
+    facts = Table.grid(padding=(0, 2))
+    facts.add_column(justify="right", style="dim", no_wrap=True)
+    facts.add_column(overflow="fold")
 
     def say(name: str, value: object, style: str = "") -> None:
         if value not in (None, "", []):
-            lines.append(Text.assemble((f"{name:>12}  ", "dim"), (escaped(str(value)), style)))
+            facts.add_row(name, Text(escaped(str(value)), style))
 
     say("verdict", verdict["disposition"], STYLE[verdict["disposition"]])
     say("severity", verdict["severity"])
@@ -131,9 +135,12 @@ def explained(verdict: dict[str, Any], because: dict[str, str], around: Sequence
         say("model", f"{model}, weights {verdict['model_digest']}")
         say("prompt", verdict["prompt_digest"])
     say("run", f"{verdict['run_id']}, judged {verdict['judged_at']:%Y-%m-%d %H:%M:%S} UTC")
-    if around:
-        lines.append(Text("\nthe lines around it", "dim"))
-        for position, text in around:
-            here = position == verdict["position"]
-            lines.append(Text(f"{'>' if here else ' '} {position:>10}  {escaped(text, 400)}", "bold" if here else ""))
-    return Group(*lines)
+    nearby = Table.grid(padding=(0, 2))
+    nearby.add_column(justify="right", style="dim", no_wrap=True)
+    nearby.add_column(overflow="fold")
+    for position, text in around:
+        here = position == verdict["position"]
+        nearby.add_row(
+            f"{'> ' if here else ''}{position}", Text(escaped(text, SHOWN_CHARACTERS), "bold" if here else "")
+        )
+    return Group(facts, Text("\nthe lines around it", "dim"), nearby) if around else Group(facts)

@@ -33,14 +33,12 @@ Show = Callable[[Standing], None]
 @contextmanager
 def showing(quiet: bool = False) -> Iterator[Show]:
     """What to call with each new standing while the block runs."""
-    started = time.monotonic()
     if quiet:
         yield lambda _: None
         return
     if not sys.stderr.isatty():
-        yield _logged(started)
+        yield _logged()
         return
-    console = Console(stderr=True)
     columns = (
         TextColumn("{task.description}"),
         BarColumn(bar_width=24),
@@ -48,20 +46,36 @@ def showing(quiet: bool = False) -> Iterator[Show]:
         TextColumn("{task.fields[detail]}"),
         TimeElapsedColumn(),
     )
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("loading the engine", total=None, detail="")
+    clock = _Clock()
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("planning", total=None, detail="")
 
         def show(standing: Standing) -> None:
+            seconds = clock.seconds(standing)
+            if standing.questions_known == 0 and standing.rows_committed == 0:
+                bar.update(task, description="loading the engine")
+                return
             share = fraction(standing)
             detail = (
                 f"{standing.rows_committed:,} of {standing.rows_prepared:,} rows read · "
                 f"{standing.questions_answered:,} questions · "
-                f"{tokens_per_second(standing, time.monotonic() - started):,.0f} tokens/s · "
-                f"{_left(share, time.monotonic() - started)}"
+                f"{tokens_per_second(standing, seconds):,.0f} tokens/s · {_left(seconds_left(share, seconds))}"
             )
             bar.update(task, description="judging", total=1.0, completed=share, detail=detail)
 
         yield show
+
+
+class _Clock:
+    """Seconds since there was something to judge: loading an engine says nothing of the time that is left."""
+
+    def __init__(self) -> None:
+        self._since: float | None = None
+
+    def seconds(self, standing: Standing) -> float:
+        if self._since is None and standing.questions_known:
+            self._since = time.monotonic()
+        return time.monotonic() - self._since if self._since else 0.0
 
 
 def fraction(standing: Standing) -> float:
@@ -77,14 +91,18 @@ def tokens_per_second(standing: Standing, seconds: float) -> float:
     return standing.tokens / seconds if seconds else 0.0
 
 
-def _left(share: float, seconds: float) -> str:
-    if share <= 0.01:
-        return "time left: not known yet"
-    left = seconds * (1 - share) / share
-    return f"about {left / 60:.0f} min left" if left >= 90 else f"about {left:.0f} s left"
+def seconds_left(share: float, seconds: float) -> float | None:
+    """None while too little is done to tell."""
+    return seconds * (1 - share) / share if share > 0.01 and seconds else None
 
 
-def _logged(started: float) -> Show:
+def _left(seconds: float | None) -> str:
+    if seconds is None:
+        return "time left not known yet"
+    return f"about {seconds / 60:.0f} min left" if seconds >= 90 else f"about {seconds:.0f} s left"
+
+
+def _logged() -> Show:
     log = structlog.wrap_logger(
         structlog.PrintLogger(sys.stderr),
         processors=[
@@ -93,24 +111,27 @@ def _logged(started: float) -> Show:
             structlog.processors.JSONRenderer(),
         ],
     )
-    log.info("run.started")
-    last = 0.0
+    clock = _Clock()
+    last: float | None = None
 
     def show(standing: Standing) -> None:
         nonlocal last
-        now = time.monotonic()
-        if now - last < LOG_SECONDS:
+        seconds, now = clock.seconds(standing), time.monotonic()
+        if last is None:
+            log.info("run.started")
+        elif now - last >= LOG_SECONDS:
+            left = seconds_left(fraction(standing), seconds)
+            log.info(
+                "run.progress",
+                rows_prepared=standing.rows_prepared,
+                rows_committed=standing.rows_committed,
+                questions_known=standing.questions_known,
+                questions_answered=standing.questions_answered,
+                tokens_per_second=round(tokens_per_second(standing, seconds)),
+                seconds_left=None if left is None else round(left),
+            )
+        else:
             return
         last = now
-        share, seconds = fraction(standing), now - started
-        log.info(
-            "run.progress",
-            rows_prepared=standing.rows_prepared,
-            rows_committed=standing.rows_committed,
-            questions_known=standing.questions_known,
-            questions_answered=standing.questions_answered,
-            tokens_per_second=round(tokens_per_second(standing, seconds)),
-            seconds_left=round(seconds * (1 - share) / share) if share > 0.01 else None,
-        )
 
     return show

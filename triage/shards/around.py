@@ -16,22 +16,34 @@ _SPAN_BYTES = 1 << 16
 
 def around(shard: Shard, position: int, count: int) -> list[tuple[int, str]]:
     """(position, text) of up to `count` records before `position`, itself, and `count` after."""
+    reading.require_unchanged(shard)
     if shard.format == "parquet":
         rows = reading.parquet_footer(shard).num_rows
         start, stop = max(0, position - count), min(rows, position + count + 1)
         return reading.rows_as_text(shard, start, stop)
+    span = _SPAN_BYTES
+    while True:
+        start = 0 if shard.compression else max(0, position - span)
+        before, found = _both_sides(shard, start, position, count)
+        if start == 0 or len(before) == count:
+            return [*before, *found]
+        span *= 8  # long lines: look further back
+
+
+def _both_sides(
+    shard: Shard, start: int, position: int, count: int
+) -> tuple[deque[tuple[int, str]], list[tuple[int, str]]]:
+    """The last `count` records between `start` and `position`, and those from `position` on."""
     before: deque[tuple[int, str]] = deque(maxlen=count)
     found: list[tuple[int, str]] = []
-    after = 0
-    for offset, line in reading.lines(shard, max(0, position - _SPAN_BYTES)):
-        text = line.decode("utf-8", "backslashreplace").rstrip("\r")
-        if not text.strip():
+    for offset, line in reading.lines(shard, start):
+        if reading.is_blank(line, reading.CHUNK_BYTES):
             continue
+        text = line.decode("utf-8", "backslashreplace").rstrip("\r")
         if offset < position:
             before.append((offset, text))
-        elif after <= count:
-            found.append((offset, text))
-            after += 1
-        else:
+            continue
+        found.append((offset, text))
+        if len(found) > count:
             break
-    return [*before, *found]
+    return before, found

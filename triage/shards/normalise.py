@@ -26,15 +26,22 @@ _LOCAL_TIME_FORMATS = ("%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d
 
 
 def as_text(value: Any) -> str | None:
-    """A JSON value as text: strings as they are, null as None, the rest as JSON."""
+    """A value as text: strings as they are, null as None, numbers, records and lists as JSON, dates in ISO form."""
     if value is None or isinstance(value, str):
         return value
-    return orjson.dumps(value, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+    if isinstance(value, Mapping | list | bool | int | float):
+        return canonical_json(value)
+    return _plain(value)
 
 
-def canonical_json(record: Mapping[str, Any]) -> str:
-    """The record as JSON with sorted keys: the message of a source that names none."""
-    return orjson.dumps(record, default=str, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS).decode()
+def canonical_json(value: Any) -> str:
+    """The value as JSON with sorted keys. A whole record so is the message of a source that names none."""
+    return orjson.dumps(value, default=_plain, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS).decode()
+
+
+def _plain(value: Any) -> str:
+    """What JSON has no form for: bytes that are not UTF-8 are escaped."""
+    return value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else str(value)
 
 
 def reach(record: Mapping[str, Any], path: str) -> Any:
@@ -71,7 +78,7 @@ def with_time(events: pl.DataFrame) -> pl.DataFrame:
     dtype = events.schema["timestamp"]
     time = pl.col("timestamp")
     if dtype == pl.String:
-        number = pl.when(time.str.contains(r"^\d{9,19}(\.\d+)?$")).then(time.cast(pl.Float64, strict=False))
+        number = pl.when(time.str.contains(r"^\d+(\.\d+)?$")).then(time.cast(pl.Float64, strict=False))
         zoned = [time.str.to_datetime(f, time_unit="us", time_zone="UTC", strict=False) for f in _TIME_FORMATS]
         local = [
             time.str.to_datetime(f, time_unit="us", strict=False).dt.replace_time_zone("UTC")
@@ -91,6 +98,8 @@ def with_time(events: pl.DataFrame) -> pl.DataFrame:
 
 
 def _since_1970(number: pl.Expr) -> pl.Expr:
-    """Seconds, milli-, micro- or nanoseconds, told apart by size (seconds reach 1e11 in the year 5138)."""
+    """Seconds, milli-, micro- or nanoseconds, told apart by size (seconds reach 1e11 in the year 5138). A number
+    below 1e8 (1973 in seconds) is no time: counters and clocks since boot are as small."""
     scale = pl.when(number < 1e11).then(1e6).when(number < 1e14).then(1e3).when(number < 1e17).then(1.0).otherwise(1e-3)
-    return (number * scale).cast(pl.Int64, strict=False).cast(UTC_US)
+    known = pl.when(number.is_between(1e8, 1e19, closed="left")).then(number)
+    return (known * scale).round().cast(pl.Int64, strict=False).cast(UTC_US)

@@ -9,6 +9,7 @@ shard has stops the run before it starts. Reads Parquet footers and the heads of
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import PurePosixPath
 from typing import Literal
@@ -43,7 +44,7 @@ def plan(
     readings: list[Reading] = []
     unreadable: list[Unreadable] = []
     rows_known: int | None = 0
-    for shard in _shards(inputs, unreadable, max_record_bytes):
+    for shard in _shards(inputs, max_record_bytes):
         try:
             if shard.format == "parquet":
                 cut, rows = _cut_parquet(shard, slice_bytes)
@@ -59,8 +60,8 @@ def plan(
     return Plan(tuple(readings), tuple(unreadable), rows_known)
 
 
-def _shards(inputs: Sequence[Input], unreadable: list[Unreadable], max_record_bytes: int) -> Iterator[Shard]:
-    """The shards of all inputs, each once; those whose columns cannot be read go to `unreadable`."""
+def _shards(inputs: Sequence[Input], max_record_bytes: int) -> Iterator[Shard]:
+    """The shards of all inputs, each once."""
     seen: set[str] = set()
     for table in inputs:
         found = {f.uri: f for pattern in table.paths for f in store.find(pattern)}
@@ -81,10 +82,8 @@ def _shards(inputs: Sequence[Input], unreadable: list[Unreadable], max_record_by
                 expected="names that end in " + ", ".join(_SUFFIXES),
             )
         seen |= set(found)
-        refused = _check_fields(shards, {str(c): source for c, source in table.fields.items()}, max_record_bytes)
-        unreadable += refused
-        names = {item.shard for item in refused}
-        yield from (shard for shard in shards if shard.uri not in names)
+        _check_fields(shards, {str(c): source for c, source in table.fields.items()}, max_record_bytes)
+        yield from shards
 
 
 _SUFFIXES = (".parquet", ".jsonl", ".jsonl.gz", ".jsonl.zst")
@@ -114,17 +113,16 @@ def shard_named(uri: str, version: str) -> Shard:
     return Shard(uri, *kind, found.size_bytes, found.version, ())
 
 
-def _check_fields(shards: list[Shard], fields: Mapping[str, str], max_record_bytes: int) -> list[Unreadable]:
+def _check_fields(shards: list[Shard], fields: Mapping[str, str], max_record_bytes: int) -> None:
     """Raise WrongInput for a mapped column that no shard has. Stops looking when all were seen."""
-    missing, known, refused = dict(fields), set[str](), list[Unreadable]()
+    missing, known = dict(fields), set[str]()
     for shard in shards:
         if not missing:
             break
         try:
             columns = read.columns(shard, max_record_bytes)
-        except ShardUnreadable as problem:
-            refused.append(Unreadable(shard.uri, problem.what))
-            continue
+        except ShardUnreadable:
+            continue  # whoever cuts or reads it names it, after what stands before the damage
         known |= columns
         missing = {c: source for c, source in missing.items() if source not in columns}
     # Where no shard shows any column, all are empty or broken: that is for the rows' own account.
@@ -135,7 +133,6 @@ def _check_fields(shards: list[Shard], fields: Mapping[str, str], max_record_byt
             where="[input.fields]",
             expected=nearest(source, sorted(known)),
         )
-    return refused
 
 
 def _cut_parquet(shard: Shard, slice_bytes: int) -> tuple[list[Reading], int]:
@@ -187,9 +184,7 @@ def _limit(
             break
         if reading.slices is None:
             kept.append(Reading(reading.shard, None, reading.size_bytes, max_rows=left))
-            left -= sum(
-                rows.rows_in for rows in read.read(kept[-1], slice_bytes=slice_bytes, max_record_bytes=max_record_bytes)
-            )
+            left -= _count(kept[-1], slice_bytes, max_record_bytes)
             continue
         slices: list[Slice] = []
         for piece in reading.slices:
@@ -199,11 +194,18 @@ def _limit(
                 rows_here = piece.stop - piece.start
             else:
                 one = Reading(reading.shard, (piece,), reading.size_bytes)
-                rows_here = sum(
-                    r.rows_in for r in read.read(one, slice_bytes=slice_bytes, max_record_bytes=max_record_bytes)
-                )
+                rows_here = _count(one, slice_bytes, max_record_bytes)
             # Only a slice that the limit cuts carries it: an uncut one is the same slice with and without.
             slices.append(piece if rows_here <= left else Slice(piece.shard, piece.start, piece.stop, max_rows=left))
             left -= rows_here
         kept.append(Reading(reading.shard, tuple(slices), reading.size_bytes))
     return kept, limit_rows - max(left, 0)
+
+
+def _count(reading: Reading, slice_bytes: int, max_record_bytes: int) -> int:
+    """The rows of `reading`, up to the damage if there is any."""
+    rows = 0
+    with suppress(ShardUnreadable):
+        for part in read.read(reading, slice_bytes=slice_bytes, max_record_bytes=max_record_bytes):
+            rows += part.rows_in
+    return rows

@@ -11,7 +11,7 @@ Raises ShardUnreadable where a shard, or the rest of one, cannot be read at all.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any
@@ -21,10 +21,10 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from triage.columns import EVENTS, QUARANTINE
+from triage.columns import CANONICAL, QUARANTINE
 from triage.errors import ShardUnreadable
 from triage.records import Reading, Shard, Slice
-from triage.shards.normalise import as_text, canonical_json, events_of, reach, with_time
+from triage.shards.normalise import Fields, as_text, canonical_json, events_of, reach, with_time
 from triage.shards.store import open_store, stat
 
 CHUNK_BYTES = 1 << 20
@@ -47,10 +47,7 @@ def read(reading: Reading, *, slice_bytes: int, max_record_bytes: int) -> Iterat
     """The slices of `reading`, in sequence. Raises ShardUnreadable also for a shard that changed since the plan."""
     shard = reading.shard
     try:
-        if (now := stat(shard.uri).version) != shard.version:
-            raise ShardUnreadable(
-                f"changed since the plan: version {now}", where=shard.uri, expected=f"version {shard.version}"
-            )
+        require_unchanged(shard)
         if shard.format == "parquet":
             yield from _read_parquet(reading)
         elif reading.slices is None:
@@ -62,6 +59,18 @@ def read(reading: Reading, *, slice_bytes: int, max_record_bytes: int) -> Iterat
                 yield _jsonl_rows(piece, True, records, max_record_bytes)
     except _STORE_PROBLEMS as problem:
         raise _unreadable(shard, problem) from None
+
+
+def require_unchanged(shard: Shard) -> None:
+    """Raise ShardUnreadable where the shard is gone or no longer of the version that is meant."""
+    try:
+        now = stat(shard.uri).version
+    except _STORE_PROBLEMS as problem:
+        raise _unreadable(shard, problem) from None
+    if now != shard.version:
+        raise ShardUnreadable(
+            f"changed since the plan: version {now}", where=shard.uri, expected=f"version {shard.version}"
+        )
 
 
 def columns(shard: Shard, max_record_bytes: int) -> set[str]:
@@ -81,7 +90,7 @@ def columns(shard: Shard, max_record_bytes: int) -> set[str]:
     names = set()
     for _, line in _records(head, 0, max_record_bytes):
         try:
-            _name_keys("", orjson.loads(line.removeprefix(BOM)), names)
+            _name_keys("", orjson.loads(line), names)
         except orjson.JSONDecodeError:
             continue
     return names
@@ -117,10 +126,10 @@ def rows_as_text(shard: Shard, start: int, stop: int) -> list[tuple[int, str]]:
         with store.open_input_file(path) as file:
             parquet = pq.ParquetFile(file)
             groups, first = _groups_between(parquet.metadata, start, stop)
-            rows = parquet.read_row_groups(groups).slice(start - first, stop - start).to_pylist()
+            table = parquet.read_row_groups(groups).slice(start - first, stop - start)
     except _STORE_PROBLEMS as problem:
         raise _unreadable(shard, problem) from None
-    return [(start + number, canonical_json(row)) for number, row in enumerate(rows)]
+    return [(start + number, canonical_json(row)) for number, row in enumerate(_rows(_as_bytes(table)))]
 
 
 def _unreadable(shard: Shard, problem: BaseException) -> ShardUnreadable:
@@ -146,32 +155,22 @@ def _open(shard: Shard) -> pa.NativeFile:
 
 
 def _records(stream: Any, position: int, max_record_bytes: int) -> Iterator[tuple[int, bytes]]:
-    """(byte offset, line without its newline) from `position` on. Of a line longer than `max_record_bytes` only
-    the first `max_record_bytes + 1` bytes are kept, so that its length tells."""
-    tail = b""
-    while chunk := stream.read(CHUNK_BYTES):
-        lines = (tail + chunk).split(b"\n")
-        tail = lines.pop()
-        for line in lines:
-            yield position, line
-            position += len(line) + 1
-        if len(tail) > max_record_bytes:
-            yield position, tail[: max_record_bytes + 1]
-            position += len(tail)
-            tail = b""
-            while chunk := stream.read(CHUNK_BYTES):
-                head, newline, rest = chunk.partition(b"\n")
-                position += len(head) + len(newline)
-                if newline:
-                    tail = rest
-                    break
-            # What follows the long line may hold whole lines already.
-            *lines, tail = tail.split(b"\n")
-            for line in lines:
-                yield position, line
-                position += len(line) + 1
-    if tail:
-        yield position, tail
+    """(byte offset, line without its newline and byte order mark) from `position` on. Of a line longer than
+    `max_record_bytes` only the first `max_record_bytes + 1` bytes are kept, so that its length tells."""
+    keep = max_record_bytes + 1
+    start = b"" if position else stream.read(len(BOM))
+    line, stored = b"", len(start) if start == BOM else 0  # what is kept of the line, and how many bytes were met
+    chunk = start.removeprefix(BOM) + stream.read(CHUNK_BYTES)
+    while chunk:
+        *ended, rest = chunk.split(b"\n")
+        for part in ended:
+            yield position, line + part[: keep - len(line)]
+            position += stored + len(part) + 1
+            line, stored = b"", 0
+        line, stored = line + rest[: keep - len(line)], stored + len(rest)
+        chunk = stream.read(CHUNK_BYTES)
+    if stored:
+        yield position, line
 
 
 def _records_of_range(file: pa.NativeFile, piece: Slice, max_record_bytes: int) -> Iterator[tuple[int, bytes]]:
@@ -225,16 +224,15 @@ def _jsonl_rows(piece: Slice, last: bool, records: Iterator[tuple[int, bytes]], 
     lines: list[bytes] = []
     refused: list[tuple[int, str, bytes]] = []
     rows_in = 0
-    for position, stored in records:
-        line = stored.removeprefix(BOM) if position == 0 else stored
-        if not line.strip():
+    for position, line in records:
+        if is_blank(line, max_record_bytes):
             continue
         if rows_in == piece.max_rows:
             break
         rows_in += 1
         reason, value = _parse(line, max_record_bytes)
         if reason:
-            refused.append((position, reason, line))
+            refused.append((position, reason, line[:max_record_bytes]))
         else:
             positions.append(position)
             objects.append(value)
@@ -243,25 +241,33 @@ def _jsonl_rows(piece: Slice, last: bool, records: Iterator[tuple[int, bytes]], 
     return _with_quarantine(piece, last, rows_in, events, lambda index: lines[index], refused)
 
 
+def is_blank(line: bytes, max_record_bytes: int) -> bool:
+    """Whether the line is no record. One that was cut is: nobody saw its end."""
+    return len(line) <= max_record_bytes and not line.strip()
+
+
 def _parse(line: bytes, max_record_bytes: int) -> tuple[str, Any]:
     """(why the record is refused or "", its value)."""
     if len(line) > max_record_bytes:
         return f"longer than {max_record_bytes} bytes; only these are kept", None
     try:
         value = orjson.loads(line)
+        if line.count(b"{") + line.count(b"[") > _SAFE_DEPTH:
+            orjson.dumps(value)  # it reads deeper than it writes, and what cannot be written cannot be a message
+    except orjson.JSONEncodeError:
+        return "JSON nested too deeply", None
     except orjson.JSONDecodeError as problem:
         try:
             line.decode("utf-8")
         except UnicodeDecodeError as wrong:
             return f"not UTF-8 at byte {wrong.start} of the line", None
         return f"broken JSON at byte {problem.pos} of the line", None
-    except RecursionError:
-        return "JSON nested too deeply", None
     if not isinstance(value, dict):
         return f"not an object but {_JSON_TYPES.get(type(value), 'a value')}", None
     return "", value
 
 
+_SAFE_DEPTH = 200
 _JSON_TYPES = {
     list: "a list",
     str: "a string",
@@ -318,7 +324,9 @@ def _read_parquet(reading: Reading) -> Iterator[SliceRows]:
         held_start = held_stop = first_row
         for number, piece in enumerate(slices):
             while held_stop < piece.stop:
-                batch = next(batches)
+                batch = next(batches, None)
+                if batch is None:
+                    raise pa.ArrowInvalid("fewer rows than the footer says")
                 held.append(batch)
                 held_stop += batch.num_rows
             table = pa.Table.from_batches(held)
@@ -343,74 +351,122 @@ def _groups_between(footer: pq.FileMetaData, start: int, stop: int) -> tuple[lis
 
 
 def _parquet_rows(piece: Slice, last: bool, table: pa.Table) -> SliceRows:
-    positions = range(piece.start, piece.start + table.num_rows)
+    """Map the rows of a slice; text in Parquet may be any bytes, so rows that are not UTF-8 are set apart."""
+    fields, indexes = piece.shard.fields, list(range(table.num_rows))
+    table = _with_mapped_text(table, fields)
     refused: list[tuple[int, str, bytes]] = []
+    sound = table
+    if not _is_utf8(table):
+        damaged = _damaged(table, indexes)
+        for index in damaged:
+            raw = b"\n".join(_leaves("", _rows(_as_bytes(_take(table, [index])))[0]))
+            refused.append((piece.start + index, "text that is not UTF-8", raw))
+        indexes = sorted(set(indexes) - set(damaged))
+        sound = _take(table, indexes)
+    events = _parquet_events([piece.start + index for index in indexes], sound, fields)
+    return _with_quarantine(
+        piece, last, table.num_rows, events, lambda i: canonical_json(_rows(sound.slice(i, 1))[0]).encode(), refused
+    )
+
+
+def _with_mapped_text(table: pa.Table, fields: Fields) -> pa.Table:
+    """Categories as their values, and mapped bytes as text that nobody checked yet."""
+    mapped = {source for _, source in fields}
+    for index, name in enumerate(table.column_names):
+        column = table.column(index)
+        if pa.types.is_dictionary(column.type):
+            column = column.cast(column.type.value_type)
+        if name in mapped and _is_bytes(column.type):
+            column = column.cast(pa.large_binary()).cast(pa.large_string(), safe=False)
+        table = table.set_column(index, name, column)
+    return table
+
+
+def _is_bytes(type_: pa.DataType) -> bool:
+    kinds = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_fixed_size_binary)
+    return any(is_kind(type_) for is_kind in kinds)
+
+
+def _is_utf8(table: pa.Table) -> bool:
     try:
-        table.validate(full=True)  # text in Parquet may be any bytes
-        events = _parquet_events(positions, table, piece.shard.fields)
-    except (pa.ArrowInvalid, pl.exceptions.PolarsError):
-        keep = []
-        for index, position in enumerate(positions):
-            try:
-                table.slice(index, 1).combine_chunks().validate(full=True)
-                keep.append(index)
-            except pa.ArrowInvalid:
-                refused.append((position, "text that is not UTF-8", _raw_bytes(table.slice(index, 1))))
-        events = events_of(
-            [positions[i] for i in keep], [table.slice(i, 1).to_pylist()[0] for i in keep], piece.shard.fields
-        )
-    kept = {position: index for index, position in enumerate(positions)}
-
-    def bytes_of(index: int) -> bytes:
-        row = kept[events["position"][index]]
-        return canonical_json(table.slice(row, 1).to_pylist()[0]).encode()
-
-    return _with_quarantine(piece, last, table.num_rows, events, bytes_of, refused)
+        table.validate(full=True)
+    except pa.ArrowInvalid:
+        return False
+    return True
 
 
-def _raw_bytes(row: pa.Table) -> bytes:
-    """The row's text columns as the bytes they are, a line each."""
-    cells = []
-    for name, column in zip(row.column_names, row.columns, strict=True):
-        if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
-            value = column.combine_chunks().view(pa.binary() if pa.types.is_string(column.type) else pa.large_binary())[
-                0
-            ]
-            cells.append(name.encode() + b"=" + (value.as_py() or b""))
-    return b"\n".join(cells)
+def _take(table: pa.Table, indexes: list[int]) -> pa.Table:
+    return table.take(pa.array(indexes, pa.int64()))
 
 
-def _parquet_events(positions: range, table: pa.Table, fields: tuple[tuple[str, str], ...]) -> pl.DataFrame:
-    """Canonical columns by polars where the types allow it, value by value where they do not."""
+def _damaged(table: pa.Table, indexes: list[int]) -> list[int]:
+    """Those of the rows `indexes` whose text is not UTF-8, by halving."""
+    # A slice of a struct is validated with all its neighbours; what was taken stands alone.
+    if not indexes or _is_utf8(_take(table, indexes)):
+        return []
+    if len(indexes) == 1:
+        return indexes
+    half = len(indexes) // 2
+    return _damaged(table, indexes[:half]) + _damaged(table, indexes[half:])
+
+
+def _rows(table: pa.Table) -> list[dict[str, Any]]:
+    """The rows as values of Python. By polars: pyarrow refuses nanoseconds."""
+    if not table.num_columns:
+        return [{} for _ in range(table.num_rows)]
+    return pl.DataFrame(pl.from_arrow(table)).to_dicts()
+
+
+def _as_bytes(table: pa.Table) -> pa.Table:
+    """All text as the bytes it is, at whatever depth, so that it can be looked at when it is not UTF-8."""
+    schema = pa.schema([(field.name, _bytes_type(field.type)) for field in table.schema])
+    return _with_mapped_text(table, ()).cast(schema)
+
+
+def _bytes_type(type_: pa.DataType) -> pa.DataType:
+    if pa.types.is_dictionary(type_):
+        return _bytes_type(type_.value_type)
+    if pa.types.is_string(type_) or pa.types.is_large_string(type_):
+        return pa.large_binary()
+    if pa.types.is_struct(type_):
+        return pa.struct([(field.name, _bytes_type(field.type)) for field in type_])
+    if pa.types.is_list(type_):
+        return pa.list_(_bytes_type(type_.value_type))
+    return type_
+
+
+def _leaves(path: str, value: Any) -> Iterator[bytes]:
+    """`path=bytes` of every text in a row."""
+    if isinstance(value, bytes):
+        yield path.encode() + b"=" + value
+    elif isinstance(value, Mapping | list):
+        nested = value.items() if isinstance(value, Mapping) else enumerate(value)
+        for key, part in nested:
+            yield from _leaves(f"{path}.{key}" if path else str(key), part)
+
+
+def _parquet_events(positions: Sequence[int], table: pa.Table, fields: Fields) -> pl.DataFrame:
+    """Canonical columns, by polars where the types allow it, value by value where they do not."""
     sources = dict(fields)
     if "message" not in sources:
-        return events_of(positions, table.to_pylist(), fields)
+        return events_of(positions, _rows(table), fields)
     columns: dict[str, pl.Series] = {"position": pl.Series(positions, dtype=pl.Int64)}
-    for column in EVENTS:
-        if column == "position":
-            continue
-        if (source := sources.get(column)) is None or (
-            source.split(".")[0] not in table.column_names and source not in table.column_names
-        ):
-            columns[column] = pl.repeat(None, table.num_rows, dtype=pl.String, eager=True)
-            continue
+    for column in CANONICAL:
+        source = sources.get(column, "")
+        top = source.split(".")[0]
         if source in table.column_names:
-            series = pl.Series(source, pl.from_arrow(table.column(source)))
+            series = pl.Series(pl.from_arrow(table.column(source)))
+            columns[column] = series if column == "timestamp" else _series_as_text(series)
+        elif top in table.column_names:
+            values = pl.Series(pl.from_arrow(table.column(top))).to_list()
+            columns[column] = pl.Series([as_text(reach({top: v}, source)) for v in values], dtype=pl.String)
         else:
-            top = source.split(".")[0]
-            nested = [reach({top: value}, source) for value in table.column(top).to_pylist()]
-            series = pl.Series([as_text(value) for value in nested], dtype=pl.String)
-        columns[column] = series if column == "timestamp" else _series_as_text(series)
+            columns[column] = pl.repeat(None, len(positions), dtype=pl.String, eager=True)
     return with_time(pl.DataFrame(columns))
 
 
 def _series_as_text(series: pl.Series) -> pl.Series:
-    if series.dtype == pl.String:
-        return series
-    if series.dtype == pl.Binary:
-        series.cast(pl.String)  # raises where a value is not UTF-8: then the rows are tried one by one
-        return series.cast(pl.String)
-    if isinstance(series.dtype, pl.Categorical | pl.Enum) or series.dtype.is_integer():
+    if series.dtype == pl.String or series.dtype.is_integer():
         return series.cast(pl.String)
     return pl.Series([as_text(value) for value in series.to_list()], dtype=pl.String)
 

@@ -6,7 +6,9 @@ Does not retry, and does not write.
 
 from __future__ import annotations
 
+import errno
 import fnmatch
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,7 +78,7 @@ def stat(uri: str) -> Found:
     store, path = open_store(uri)
     info = store.get_file_info(path)
     if info.type != fs.FileType.File:
-        raise FileNotFoundError(uri)
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), uri)
     return _found(store, info, uri.split("://", maxsplit=1)[0] + "://" if "://" in uri else "")
 
 
@@ -99,9 +101,9 @@ def _in_progress(relative: str) -> bool:
 
 
 def _glob_regex(pattern: str) -> re.Pattern[str]:
-    """`*` and `?` stay within a folder, `**/` crosses folders."""
-    parts = re.split(r"(\*\*/|\*|\?|\[[^]]*\])", pattern)
-    meaning = {"**/": "(?:.*/)?", "*": "[^/]*", "?": "[^/]"}
+    """`*` and `?` stay within a folder, `**` crosses folders."""
+    parts = re.split(r"(\*\*/|\*\*|\*|\?|\[[^]]*\])", pattern)
+    meaning = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
     return re.compile(
         "".join(
             meaning.get(part) or (fnmatch.translate(part)[4:-3] if part.startswith("[") else re.escape(part))
