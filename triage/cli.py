@@ -154,6 +154,8 @@ def _standing(p: Any) -> progress.Standing:
         rows_committed=p.rows_committed,
         questions_known=p.questions_known,
         questions_answered=min(p.gauge.labels, p.questions_known),
+        explanations_known=p.gauge.explanations_begun,
+        explanations_answered=p.gauge.explanations,
         tokens=usage.prompt_tokens + usage.output_tokens,
         share_read=p.read_bytes / p.of_bytes if p.of_bytes else 1.0,
     )

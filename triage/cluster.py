@@ -39,6 +39,7 @@ import ray.exceptions  # noqa: E402
 from triage import pipeline  # noqa: E402
 from triage.custody.verify import proved  # noqa: E402
 from triage.engine import prompt as prompts  # noqa: E402
+from triage.engine.explain import ANSWER_TOKENS  # noqa: E402
 from triage.engine.generate import Engine, EngineLost  # noqa: E402
 from triage.engine.meter import Gauge, Metered  # noqa: E402
 from triage.engine.vllm import Settings, VllmEngine  # noqa: E402
@@ -249,6 +250,7 @@ class Judge:
         finally:
             shutil.rmtree(private, ignore_errors=True)
         self.prompt = prompts.Prompt.render(self.run.prompt, self.engine.tokenizer)
+        self.prompt.room(self.engine.max_model_len, ANSWER_TOKENS)  # a context too small is said before any question
 
     async def judge(self, questions: tuple[Question, ...]) -> Judgement:
         return await pipeline.judge(self.run, questions, self.prompt, self.engine)

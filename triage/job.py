@@ -101,7 +101,7 @@ def load(path: Path, *, inputs: tuple[str, ...] = (), output: str | None = None,
     try:
         job = Job.model_validate(document)
     except ValidationError as refusal:
-        raise _wrong_key(path, refusal.errors()[0]) from None
+        raise _wrong_key(path, first_complaint(refusal)) from None
     here = path.resolve().parent
     if inputs and len(job.input) > 1:
         raise WrongInput(
@@ -152,8 +152,13 @@ def nearest(word: str, known: list[str]) -> str:
     return f"did you mean {close[0]!r}? known: {', '.join(known)}" if close else f"one of {', '.join(known)}"
 
 
+def first_complaint(refusal: ValidationError) -> ErrorDetails:
+    """What to tell first: an unknown key is often why another one is missing."""
+    return min(refusal.errors(), key=lambda error: error["type"] != "extra_forbidden")
+
+
 def _wrong_key(path: Path, error: ErrorDetails) -> WrongInput:
-    """The first complaint of pydantic as one line of ours."""
+    """A complaint of pydantic as one line of ours."""
     steps = [str(step) for step in error["loc"] if step != "[key]"]
     where = f"{path} [{'.'.join(steps[:-1])}]" if len(steps) > 1 else str(path)
     if error["type"] == "extra_forbidden":

@@ -17,10 +17,10 @@ PAIRS = [pair.split("\n") for pair in (Path(__file__).parent / "masks.txt").read
 
 FRAGMENTS = (  # noqa: SIM905
     "2026-01-02T03:04:05Z|2026-01-02 03:04:05,123 +0100|01-02 03:04:05|2/Jan/2026:03:04:05 +0000|Jan  2 03:04:05 gw|"
-    "Mon Jan 12 03:04:05 2026,|03:04:05|2026-01-02|audit(1364481363.243:24287)|00:1b:44:11:3a:b7|0x7f00|10.0.0.1|"
-    "127.0.0.1|8.8.8.8|fe80::1|2001:db8::1|4f9d1c2a|deadbeef|1.5|0|0.0|-1|42|123456|5 ms|12kB|1/2/3|640x480|R00-M1-N2:J12-U11|"
+    "Mon Jan 12 03:04:05 2026,|03:04:05|2026-01-02|00:1b:44:11:3a:b7|0x7f00|10.0.0.1|127.0.0.1|"
+    "8.8.8.8|fe80::1|2001:db8::1|4f9d1c2a|deadbeef|1.5|0|0.0|-1|42|123456|5 ms|12kB|1/2/3|640x480|R00-M1-N2:J12-U11|"
     "core.17|blk_-1608999687919862906|from a port|from 8.8.8.8 port 22|status|exit code|error=|errno: -|port |[17]|"
-    '[0]|HTTP/1.1" 200|uid=0|user7|7zip.org|3com.example|<n>|<time>|<ip:public>|\ue000|µs'
+    '[0]|HTTP/1.1" 200|uid=0|user7|7zip.org|3com.example|<n>|<time>|<ip:public>|\ue000|µs|audit(1364481363.243:24287)'
 ).split("|")
 WORDS = st.sampled_from(FRAGMENTS) | st.from_regex(r"[\da-f]{1,9}", fullmatch=True)
 

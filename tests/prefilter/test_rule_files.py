@@ -15,6 +15,7 @@ RULE = '[[rule]]\nid = "{id}"\nbecause = "a test"\n'
 @pytest.mark.parametrize(
     ("body", "says"),
     [
+        ('mark = true\nwhne.message = "x"', ["unknown key 'whne'", "did you mean 'when'"]),
         ('mark = true\nwhen.message = "x"\ntag = ["t"]', ["unknown key 'tag'", "did you mean 'tags'"]),
         ('mark = true\nwhen.message = { contain = "x" }', ["contain", "did you mean 'contains'"]),
         ('mark = true\nwhen.mesage = "x"', ["no canonical column 'mesage'", "did you mean 'message'"]),

@@ -35,7 +35,7 @@ def tree(output: Path) -> dict[str, bytes]:
 def test_committing_twice_leaves_what_committing_once_does(output: Path) -> None:
     written = commit(output, receipt(), VERDICT_ROWS, BAD_ROWS)
     once = tree(output)
-    assert sorted(once) == [f"{d}/{'a' * 32}.{e}" for d, e in (("quarantine", "parquet"), ("receipts", "json"), ("verdicts", "parquet"))]  # fmt: skip # noqa: E501
+    assert sorted(path.partition("/")[0] for path in once) == ["quarantine", "receipts", "verdicts"]
     assert commit(output, receipt(), VERDICT_ROWS, BAD_ROWS) == written
     assert tree(output) == once
     assert receipts(output) == {"a" * 32: written}
@@ -118,9 +118,8 @@ def test_a_full_disk_stops_the_run_resumably(output: Path, monkeypatch: pytest.M
 
 
 def test_a_second_run_is_refused_while_the_first_holds_the_output(output: Path) -> None:
-    with held(output):
-        with pytest.raises(WrongInput, match=f"another run .*process {os.getpid()}"), held(output):
-            pass
+    with held(output), pytest.raises(WrongInput, match=f"another run .*process {os.getpid()}"), held(output):
+        pass
     with held(output):
         pass
 

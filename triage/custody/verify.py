@@ -51,10 +51,10 @@ def proved(entry: registry.Entry, private: Path) -> Iterator[Path]:
         yield source
         return
     private.mkdir(parents=True, exist_ok=True, mode=0o700)
-    copy = Path(tempfile.mkdtemp(prefix="weights-", dir=private))
+    closed = Path(tempfile.mkdtemp(prefix="weights-", dir=private))  # copytree gives its target the source's mode
     try:
-        shutil.copytree(source, copy, dirs_exist_ok=True)
+        copy = shutil.copytree(source, closed / entry.name)
         verify(entry, copy)
         yield copy
     finally:
-        shutil.rmtree(copy, ignore_errors=True)
+        shutil.rmtree(closed, ignore_errors=True)

@@ -16,6 +16,7 @@ class Gauge:
 
     labels: int = 0
     explanations: int = 0
+    explanations_begun: int = 0
     usage: Usage = field(default_factory=Usage)
     busy_seconds: float = 0.0
 
@@ -23,6 +24,7 @@ class Gauge:
         return Gauge(
             self.labels + other.labels,
             self.explanations + other.explanations,
+            self.explanations_begun + other.explanations_begun,
             self.usage + other.usage,
             self.busy_seconds + other.busy_seconds,
         )
@@ -43,14 +45,15 @@ class Metered:
         if self._in_flight == 0:
             self._busy_since = time.monotonic()
         self._in_flight += 1
+        is_label = bool(asking.allowed_tokens)
+        self._total += Gauge(explanations_begun=int(not is_label))
         try:
             completion = await self._engine.generate(prompt, asking)
         finally:
             self._in_flight -= 1
             if self._in_flight == 0:
                 self._total += Gauge(busy_seconds=time.monotonic() - self._busy_since)
-        is_label = bool(asking.allowed_tokens)
-        self._total += Gauge(int(is_label), int(not is_label), completion.usage)
+        self._total += Gauge(labels=int(is_label), explanations=int(not is_label), usage=completion.usage)
         return completion
 
     def about(self) -> dict[str, Any]:

@@ -20,8 +20,10 @@ from triage.records import digest_of
 _LINE = "{line}"
 _SECTIONS = ("system", "question", "label", "explain")
 _CONTROL = re.compile(
-    r"<(?=\|)|(?<=\|)>|<{3,}|>{3,}|\[(?=/?INST\])|<(?=/?s>)|<(?=<?/?SYS>)|<(?=(?:start|end)_of_turn>)"
+    r"<(?=[|｜])|(?<=[|｜])>|<{3,}|>{3,}|\[(?=/?INST\])|<(?=/?s>)|<(?=<?/?SYS>)|<(?=(?:start|end)_of_turn>)",
+    re.IGNORECASE,
 )
+_LEAST_ROOM = 32  # tokens; a line is cut into windows of this size
 _APART = {"<": "‹", ">": "›", "[": "⟦"}
 
 
@@ -76,13 +78,13 @@ class Prompt:
         opening = [{"role": "system", "content": file.system}, {"role": "user", "content": question}]
         before, after = _chat(tokenizer, opening).split(mark)
         ask = _tokens(tokenizer, after + file.label)
-        labels = {}
+        labels: dict[Label, int] = {}
         for label in LABELS:
             # The label's token as it stands in running text, after the words that ask for it.
             longer = _tokens(tokenizer, f"{after}{file.label} {label}")
-            if longer[: len(ask)] != ask or len(longer) != len(ask) + 1:
+            if longer[:-1] != ask or longer[-1] in labels.values():
                 raise WrongInput(
-                    f"the label {label!r} is not one token of this model",
+                    f"the label {label!r} is not one token of this model, and its own",
                     where=f"prompt {file.name}",
                     expected="a model whose tokenizer has each label as one token",
                     next="choose another model",
@@ -103,9 +105,17 @@ class Prompt:
         return self.tokenizer.encode(neutralised(text), add_special_tokens=False, split_special_tokens=True)
 
     def room(self, max_model_len: int, answer_tokens: int) -> int:
-        """Tokens that a line may have, so that either question and its answer fit in the model's context."""
+        """Tokens that a line may have, so that either question and its answer fit in the model's context. Raises
+        WrongInput where that is next to nothing."""
         longest = max(len(self.ask), *(len(tail) for tail in self.explain.values()))
-        return max_model_len - len(self.prefix) - longest - answer_tokens
+        taken = len(self.prefix) + longest + answer_tokens
+        if max_model_len < taken + _LEAST_ROOM:
+            raise WrongInput(
+                f"max_model_len {max_model_len} leaves no room for a line",
+                where="[model]",
+                expected=f"{taken + _LEAST_ROOM} or more with prompt {self.file.name} and this model",
+            )
+        return max_model_len - taken
 
 
 def _chat(tokenizer: Tokenizer, conversation: list[dict[str, str]]) -> str:

@@ -29,7 +29,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from triage.columns import CANONICAL
 from triage.errors import WrongInput
-from triage.job import nearest, read_toml
+from triage.job import first_complaint, nearest, read_toml
 
 INJECTION_TAG = "prompt-injection"
 """Events with this tag are marked `injection_suspected`."""
@@ -137,7 +137,7 @@ def load(paths: Sequence[str]) -> tuple[Rule, ...]:
 
 
 def _refused(where: str, refusal: ValidationError) -> WrongInput:
-    error = refusal.errors()[0]
+    error = first_complaint(refusal)
     steps = [str(step) for step in error["loc"]]
     if error["type"] == "extra_forbidden":
         names = Test.model_fields if len(steps) > 1 else Rule.model_fields

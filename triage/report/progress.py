@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 LOG_SECONDS = 5.0
+EXPLANATION = 10  # what one explanation takes, in label questions: a hundred tokens one by one, against one
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +24,8 @@ class Standing:
     rows_committed: int
     questions_known: int
     questions_answered: int
+    explanations_known: int
+    explanations_answered: int
     tokens: int  # prompt and output
     share_read: float  # of the planned bytes, 0 to 1
 
@@ -58,7 +61,7 @@ def showing(quiet: bool = False) -> Iterator[Show]:
             share = fraction(standing)
             detail = (
                 f"{standing.rows_committed:,} of {standing.rows_prepared:,} rows read · "
-                f"{standing.questions_answered:,} questions · "
+                f"{standing.questions_answered + standing.explanations_answered:,} answers · "
                 f"{tokens_per_second(standing, seconds):,.0f} tokens/s · {_left(seconds_left(share, seconds))}"
             )
             bar.update(task, description="judging", total=1.0, completed=share, detail=detail)
@@ -83,8 +86,9 @@ def fraction(standing: Standing) -> float:
     not read yet are taken to be as many for each byte as of what was."""
     if standing.questions_known == 0:
         return standing.share_read if standing.rows_committed == standing.rows_prepared else 0.0
-    expected = standing.questions_known / max(standing.share_read, 0.01)
-    return min(standing.questions_answered / expected, 1.0)
+    known = standing.questions_known + EXPLANATION * standing.explanations_known
+    answered = standing.questions_answered + EXPLANATION * standing.explanations_answered
+    return min(answered * max(standing.share_read, 0.01) / known, 1.0)
 
 
 def tokens_per_second(standing: Standing, seconds: float) -> float:
@@ -127,6 +131,8 @@ def _logged() -> Show:
                 rows_committed=standing.rows_committed,
                 questions_known=standing.questions_known,
                 questions_answered=standing.questions_answered,
+                explanations_known=standing.explanations_known,
+                explanations_answered=standing.explanations_answered,
                 tokens_per_second=round(tokens_per_second(standing, seconds)),
                 seconds_left=None if left is None else round(left),
             )

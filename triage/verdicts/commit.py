@@ -116,7 +116,9 @@ def read_run(output: Path) -> dict[str, Any] | None:
         return None
     except (OSError, ValueError):
         raise PromiseBroken("cannot be read", where=str(output / "run.json"), expected="JSON") from None
-    return dict(value)
+    if not isinstance(value, dict):
+        raise PromiseBroken("is not the account of a run", where=str(output / "run.json"), expected="a JSON object")
+    return value
 
 
 def write_json(output: Path, target: Path, value: object) -> None:
