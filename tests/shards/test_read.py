@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.shards.build import CANARY, MAX_RECORD, PACK, harvest, line_of, write_any, write_jsonl, write_parquet
+from triage.errors import ShardUnreadable
 from triage.shards import read
 
 BOM = b"\xef\xbb\xbf"
@@ -224,10 +225,10 @@ def test_a_shard_that_changed_or_went_since_the_plan_is_refused(tmp_path: Path, 
     path = write_any(tmp_path / name, [CANARY])
     reading = harvest(path).plan.readings[0]
     write_any(path, [CANARY, CANARY])
-    with pytest.raises(read.ShardUnreadable, match="changed since the plan") as changed:
+    with pytest.raises(ShardUnreadable, match="changed since the plan") as changed:
         list(read.read(reading, slice_bytes=100, max_record_bytes=100))
     path.unlink()
-    with pytest.raises(read.ShardUnreadable, match="No such file") as gone:
+    with pytest.raises(ShardUnreadable, match="No such file") as gone:
         list(read.read(reading, slice_bytes=100, max_record_bytes=100))
     assert not any("canary" in str(problem.value) for problem in (changed, gone))
 

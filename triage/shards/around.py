@@ -9,18 +9,24 @@ from __future__ import annotations
 from collections import deque
 
 from triage.records import Shard
-from triage.shards import read as reading
+from triage.shards import jsonl, parquet
+from triage.shards.read import require_unchanged
+from triage.shards.rows import CHUNK_BYTES, naming
 
 _SPAN_BYTES = 1 << 16
 
 
 def around(shard: Shard, position: int, count: int) -> list[tuple[int, str]]:
     """(position, text) of up to `count` records before `position`, itself, and `count` after."""
-    reading.require_unchanged(shard)
-    if shard.format == "parquet":
-        rows = reading.parquet_footer(shard).num_rows
-        start, stop = max(0, position - count), min(rows, position + count + 1)
-        return reading.rows_as_text(shard, start, stop)
+    require_unchanged(shard)
+    with naming(shard):
+        if shard.format == "parquet":
+            rows = parquet.footer(shard).num_rows
+            return parquet.rows_as_text(shard, max(0, position - count), min(rows, position + count + 1))
+        return _lines_around(shard, position, count)
+
+
+def _lines_around(shard: Shard, position: int, count: int) -> list[tuple[int, str]]:
     span = _SPAN_BYTES
     while True:
         start = 0 if shard.compression else max(0, position - span)
@@ -36,8 +42,8 @@ def _both_sides(
     """The last `count` records between `start` and `position`, and those from `position` on."""
     before: deque[tuple[int, str]] = deque(maxlen=count)
     found: list[tuple[int, str]] = []
-    for offset, line in reading.lines(shard, start):
-        if reading.is_blank(line, reading.CHUNK_BYTES):
+    for offset, line in jsonl.lines(shard, start):
+        if jsonl.is_blank(line, CHUNK_BYTES):
             continue
         text = line.decode("utf-8", "backslashreplace").rstrip("\r")
         if offset < position:

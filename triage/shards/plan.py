@@ -17,7 +17,8 @@ from typing import Literal
 from triage.errors import ShardUnreadable, WrongInput
 from triage.job import Input, nearest
 from triage.records import Compression, Plan, Reading, Shard, Slice, Unreadable
-from triage.shards import read, store
+from triage.shards import parquet, read, store
+from triage.shards.rows import naming
 
 FORMATS: dict[str, Literal["parquet", "jsonl"]] = {
     ".parquet": "parquet",
@@ -138,7 +139,8 @@ def _check_fields(shards: list[Shard], fields: Mapping[str, str], max_record_byt
 def _cut_parquet(shard: Shard, slice_bytes: int) -> tuple[list[Reading], int]:
     """Runs of row groups of about `slice_bytes`; a larger row group is one reading of several slices, since the
     rows in its middle can only be reached by decoding those before them."""
-    footer = read.parquet_footer(shard)
+    with naming(shard):
+        footer = parquet.footer(shard)
     readings: list[Reading] = []
     start, row, size, stored = 0, 0, 0, 0
 
