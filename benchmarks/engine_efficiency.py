@@ -99,6 +99,8 @@ def job_turn(run: pipeline.Run, pool: list[object], turn: int) -> tuple[int, flo
     driver = cluster.Driver(run, pipeline.plan(run).readings, (), pool, lambda _: None)
     driver.drive()
     seconds = time.monotonic() - started
+    prepared, settled = (sum(getattr(r, f"{act}_seconds") for r in driver.receipts) for act in ("prepare", "settle"))
+    print(f"        job: {len(driver.receipts)} slices, {prepared:.1f} s in prepare, {settled:.1f} s in settle")
     return sum(receipt.usage.prompt_tokens for receipt in driver.receipts), seconds
 
 

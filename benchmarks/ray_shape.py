@@ -21,7 +21,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import orjson
 
@@ -30,7 +30,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from triage import cluster, job, pipeline
 from triage.cluster.judge import Judge
 from triage.engine import prompt as prompts
-from triage.engine.generate import Asking, Completion
+from triage.engine.generate import Asking, Completion, Engine, Tokenizer
 from triage.engine.vllm import Settings
 from triage.records import Caseload, Reading, Usage
 from triage.verdicts import commit
@@ -73,8 +73,9 @@ class Simulated:
 
 
 def rendered(run: pipeline.Run) -> prompts.Prompt:
-    tokenizer = Letters()
-    return prompts.Prompt(run.prompt, tokenizer, [1] * 174, [1] * 24, {}, {"benign": 1, "review": 2, "escalate": 3})
+    return prompts.Prompt(
+        run.prompt, cast(Tokenizer, Letters()), [1] * 174, [1] * 24, {}, {"benign": 1, "review": 2, "escalate": 3}
+    )
 
 
 class SimulatedJudge(Judge):
@@ -104,7 +105,8 @@ class DataJudge:
     async def __call__(self, batch: dict[str, Any]) -> Any:
         self.engine = self.engine or Simulated(Path(), Settings())
         caseload: Caseload = pickle.loads(batch["caseload"][0])
-        judgement = await pipeline.judge(self.run, caseload.questions, self.prompt, self.engine)
+        engine = cast(Engine, self.engine)
+        judgement = await pipeline.judge(self.run, caseload.questions, self.prompt, engine)
         yield {"caseload": [batch["caseload"][0]], "judgement": [pickle.dumps(judgement)]}
 
 
@@ -119,7 +121,9 @@ def ray_data(run: pipeline.Run, readings: tuple[Reading, ...], _: list[Any]) -> 
 
     ray.data.DataContext.get_current().enable_progress_bars = False
     data = (
-        ray.data.from_items([{"reading": pickle.dumps(reading)} for reading in readings], override_num_blocks=len(readings))
+        ray.data.from_items(
+            [{"reading": pickle.dumps(reading)} for reading in readings], override_num_blocks=len(readings)
+        )
         .flat_map(prepare, num_cpus=0.5)
         .map_batches(
             DataJudge,
@@ -141,7 +145,10 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="triage-benchmark-") as name:
         folder = Path(name)
-        lines = (orjson.dumps({"message": f"unit{i} of rack{i % 97} answered in order, part {'x' * (i % 50)}"}) for i in range(options.rows))
+        lines = (
+            orjson.dumps({"message": f"unit{i} of rack{i % 97} answered in order {'x' * (i % 50)}"})
+            for i in range(options.rows)
+        )
         (folder / "lines.jsonl").write_bytes(b"\n".join(lines))
         (folder / "job.toml").write_text(
             '[input]\npaths = ["lines.jsonl"]\nfields = { message = "message" }\n[condense]\nlevel = "exact"\n'
@@ -152,7 +159,7 @@ def main() -> None:
         seconds: dict[str, list[float]] = {"tasks and actors": [], "Ray Data": []}
         with cluster.connected():
             commit.prepare_output(run.output)
-            pool = cluster.start_pool(run, Simulated, SimulatedJudge)
+            pool = cluster.start_pool(run, cast(cluster.LoadEngine, Simulated), SimulatedJudge)
             for turn in range(options.rounds):
                 for form, do in (("tasks and actors", tasks_and_actors), ("Ray Data", ray_data)):
                     output = job.Output(path=str(folder / f"{form.replace(' ', '-')}-{turn}"))
@@ -161,10 +168,14 @@ def main() -> None:
                     started = time.monotonic()
                     do(this, pipeline.plan(this).readings, pool)
                     seconds[form].append(time.monotonic() - started)
-                    print(f"{form:>16}: {seconds[form][-1]:.1f} s, utilisation {ideal / seconds[form][-1]:.2f}", flush=True)
+                    print(
+                        f"{form:>16}: {seconds[form][-1]:.1f} s, utilisation {ideal / seconds[form][-1]:.2f}",
+                        flush=True,
+                    )
     print(f"\n{options.rows:,} questions; an engine that is never idle needs {ideal:.1f} s")
     for form, values in seconds.items():
-        print(f"{form:>16}: median utilisation {ideal / statistics.median(values):.2f} of {[round(ideal / v, 2) for v in values]}")
+        middle, each = ideal / statistics.median(values), [round(ideal / value, 2) for value in values]
+        print(f"{form:>16}: median utilisation {middle:.2f} of {each}")
 
 
 if __name__ == "__main__":

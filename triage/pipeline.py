@@ -45,7 +45,8 @@ from triage.records import (
     digest_of,
 )
 from triage.shards.plan import plan as plan_shards
-from triage.shards.read import SliceRows, read
+from triage.shards.read import read
+from triage.shards.rows import SliceRows
 from triage.verdicts import validate
 from triage.verdicts.commit import commit
 from triage.verdicts.fan_out import Provenance, RuleFacts, fan_out

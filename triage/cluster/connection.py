@@ -9,6 +9,7 @@ import shutil
 import signal
 import tempfile
 from collections.abc import Iterator
+from ipaddress import ip_address
 from types import FrameType
 from typing import Any
 
@@ -16,9 +17,25 @@ import ray
 import ray.exceptions
 
 from triage.engine.generate import EngineLost
-from triage.errors import Stopped, TriageError
+from triage.errors import PromiseBroken, Stopped, TriageError
 
 _OBJECT_STORE_BYTES = 1 << 30
+# On a small machine the engine's threads wait for one another, so that whatever else runs holds all of them up. Ray
+# ends workers that were idle for a second, and a new one costs two seconds of a core; and it puts all workers, the
+# engine's too, behind the driver.
+_LOCAL_CONFIG = {
+    "idle_worker_killing_time_threshold_ms": 3_600_000,
+    "worker_niceness": 0,
+    "enable_metrics_collection": False,
+}
+# Worker processes of their own for the tasks that feed the engine, so that none of these becomes an engine's.
+FEEDER = {"env_vars": {"TRIAGE_FEEDER": "1"}}
+_FEEDER_NICENESS = 10
+
+
+def give_way() -> None:
+    """Let the engine go first on this node, from now on in this process."""
+    os.setpriority(os.PRIO_PROCESS, 0, max(_FEEDER_NICENESS, os.getpriority(os.PRIO_PROCESS, 0)))
 
 
 @contextlib.contextmanager
@@ -40,9 +57,17 @@ def connected() -> Iterator[None]:
             num_cpus=max(2, len(os.sched_getaffinity(0))),
             include_dashboard=False,
             object_store_memory=_OBJECT_STORE_BYTES,
+            _system_config=_LOCAL_CONFIG,
             _temp_dir=scratch,
             **quiet,
         )
+        if not ip_address(ray.util.get_node_ip_address()).is_loopback:
+            raise PromiseBroken(
+                "the local cluster would listen beyond this machine",
+                where=ray.util.get_node_ip_address(),
+                expected="loopback",
+                next="import triage.cluster before ray",
+            )
         yield
     finally:
         ray.shutdown()

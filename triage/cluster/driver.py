@@ -12,7 +12,7 @@ import ray
 import ray.exceptions
 
 from triage import pipeline
-from triage.cluster.connection import connected, meaning, stop_signals
+from triage.cluster.connection import FEEDER, connected, give_way, meaning, stop_signals
 from triage.cluster.judge import LoadEngine, start_pool
 from triage.engine.meter import Gauge
 from triage.engine.vllm import VllmEngine
@@ -177,11 +177,12 @@ class Driver:
         self.progress.gauge = sum(self.gauge_of, Gauge())
 
 
-@ray.remote(num_cpus=1, num_returns="streaming", _generator_backpressure_num_objects=6)
+@ray.remote(num_cpus=1, num_returns="streaming", runtime_env=FEEDER, _generator_backpressure_num_objects=6)
 def _prepare(
     run: pipeline.Run, reading: Reading, done: Collection[str]
 ) -> Iterator[Header | tuple[Question, ...] | Caseload]:
     """Three objects for each caseload: its header for the driver, its questions for an engine, itself for settling."""
+    give_way()
     try:
         for caseload in pipeline.prepare(run, reading, done):
             yield Header(caseload.slice_id, caseload.rows_in, len(caseload.questions))
@@ -191,6 +192,9 @@ def _prepare(
         yield Header(unreadable=Unreadable(reading.shard.uri, problem.what))
 
 
-@ray.remote(num_cpus=0)  # bounded by the slices in flight; a share of a core could not be had while readers wait
+@ray.remote(
+    num_cpus=0, runtime_env=FEEDER
+)  # bounded by the slices in flight; a share of a core could not be had while readers wait
 def _settle(run: pipeline.Run, caseload: Caseload, judgement: Judgement) -> Receipt:
+    give_way()
     return pipeline.settle(run, caseload, judgement)
