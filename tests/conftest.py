@@ -10,7 +10,6 @@ from pathlib import Path
 import orjson
 import pytest
 
-import triage.cluster  # noqa: F401 - first of all, since it sets what ray reads when it is imported
 from triage import job, pipeline
 from triage.custody import registry
 

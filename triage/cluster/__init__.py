@@ -13,15 +13,9 @@ can be resumed.
 
 from __future__ import annotations
 
-import os
-
 from triage.boundary import egress
 
-# Before ray is imported. A cluster of this machine alone needs nobody to reach it, and this is the switch that makes
-# Ray take the loopback address for the node's, and bind all its ports there (the address given to `init` does not).
-egress.switch_off()
-if "RAY_ADDRESS" not in os.environ:
-    os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+egress.switch_off()  # before ray is imported
 
 from triage.cluster.connection import connected  # noqa: E402
 from triage.cluster.driver import Driver, Outcome, Progress, run  # noqa: E402

@@ -15,6 +15,7 @@ from typing import Any
 
 import ray
 import ray.exceptions
+from ray._private import ray_constants
 
 from triage.engine.generate import EngineLost
 from triage.errors import PromiseBroken, Stopped, TriageError
@@ -51,6 +52,11 @@ def connected() -> Iterator[None]:
         return
     # Short, since Ray puts sockets in it and their paths may have 107 bytes; private, since it holds caseloads.
     scratch = tempfile.mkdtemp(prefix="triage-", dir="/tmp")
+    # A cluster of this machine alone needs nobody to reach it. The address that `init` takes does not do it; this is
+    # what makes Ray take loopback for the node's address and bind all its ports there. It is read at import, and by
+    # Ray's own processes.
+    os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+    ray_constants.ENABLE_RAY_CLUSTER = False
     try:
         ray.init(
             address="local",
@@ -66,7 +72,7 @@ def connected() -> Iterator[None]:
                 "the local cluster would listen beyond this machine",
                 where=ray.util.get_node_ip_address(),
                 expected="loopback",
-                next="import triage.cluster before ray",
+                next="report it, with the version of ray",
             )
         yield
     finally:
