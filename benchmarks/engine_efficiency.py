@@ -6,7 +6,8 @@ same prompts directly, in the same engine, in turns.
 One engine is loaded, in the actor that a job loads it in. Each turn forgets the cached prefixes and then asks every
 question once: the job reads a shard, applies rules, condenses, judges and commits verdicts to a new output; bare
 vLLM gets the same token lists and sampling from one `asyncio.gather`. Order within a pair alternates. The questions are
-distinct templates of real shards (../shared/data), or of the demonstration's where those are not there. The first
+distinct templates of lines under 160 characters from real shards (../shared/data), or of the demonstration's where
+those are not there. The first
 pair warms up and is not counted. Only label questions are asked: an explanation depends on the label before it, which
 bare vLLM has no say in.
 
@@ -76,7 +77,7 @@ def write_lines(folder: Path, count: int) -> None:
     else:
         generate(folder / "demo", 7, 20_000)
         lines = pl.read_parquet(folder / "demo" / "*.parquet").select(message="line")
-    events, _ = condense(lines.filter(pl.col("message").str.len_chars() < 2000), "standard")
+    events, _ = condense(lines.filter(pl.col("message").str.len_chars() < 160), "standard")
     chosen = events.unique("template_id", maintain_order=True).sample(count, seed=7, shuffle=True)
     with (folder / "lines.jsonl").open("wb") as file:
         file.writelines(orjson.dumps({"message": line}) + b"\n" for line in chosen["message"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import sys
 from ipaddress import ip_address
@@ -94,3 +95,16 @@ def test_an_engine_that_dies_stops_the_run_resumably(write_job: WriteJob, tmp_pa
     assert run_json["state"] == "stopped"
     assert run_json["attempt_log"][-1]["exit"] == 4
     assert run_json["balanced"]
+
+
+@pytest.mark.usefixtures("models")
+def test_a_shard_that_cannot_be_read_is_named_and_the_rest_go_on(write_job: WriteJob, tmp_path: Path) -> None:
+    path = write_job(["failed once", "session opened"])
+    (tmp_path / "shards" / "empty.parquet").write_bytes(b"")
+    (tmp_path / "shards" / "cut.jsonl.gz").write_bytes(gzip.compress(b'{"message": "failed"}\n' * 50_000)[:-20])
+    ended = attempt(load_run(path), lambda progress: None, load_engine=FakeEngine)
+    assert ended.problem is not None
+    assert ended.problem.exit_code == 6
+    assert {Path(item["shard"]).name for item in ended.account.unreadable} == {"empty.parquet", "cut.jsonl.gz"}
+    assert ended.account.balanced
+    assert {"failed once", "session opened"} <= set(verdicts_of(tmp_path / "out")["message"])
