@@ -6,6 +6,7 @@ import base64
 import ipaddress
 import pickle
 import re
+import sys
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -185,6 +186,8 @@ def test_base64offset_finds_the_text_at_any_offset(folder: Path, secret: str, be
         ({"f": True}, [True, "true"], [False, None, "yes"]),
         ({"f": 4625}, [4625, "4625", 4625.0], ["46250", 4624, None]),
         ({"f": 1.5}, [1.5, "1.50"], [15, None]),
+        ({"f|contains": "ΔΟΣ"}, ["ΟΔΟΣ", "οδος", "ΟΔΟΣ Α"], ["ΟΔΟ"]),
+        ({"f|endswith": "ç?"}, ["xÇé"], ["xc1"]),
         ({"f": ["a", "B"]}, ["A", "b", ["x", "b"]], [["x"], [], "ab"]),
         ({"f": r"\\*\share\\"}, ["\\host\\share\\"], ["host"]),
         ({"f|neq": "a"}, ["b", None], ["A"]),
@@ -272,6 +275,11 @@ def test_a_level_decides_what_becomes_of_a_hit(folder: Path, level: str, outcome
     assert (other["outcome"], other["rule_ids"], other["tags"]) == ("noise", ["all"], [])
 
 
+def test_loading_touches_nothing_that_pysigma_would_fetch(folder: Path) -> None:
+    ruleset(folder, one({"f": "x"}), tags=["attack.t1110"])
+    assert not [name for name in sys.modules if name.startswith(("sigma.data", "sigma.plugins"))]
+
+
 def test_a_ruleset_is_the_same_on_another_worker_and_known_by_what_it_says(folder: Path) -> None:
     rules = ruleset(folder, one({"f|contains": ["a", "b"]}), one({"f|cidr": "10.0.0.0/8"}))
     values(rules, "a")
@@ -296,6 +304,15 @@ def test_words_only_spare_looking(folder: Path, fields: list[str]) -> None:
     }
     found = rules.hits(events(*({"Channel": "Application", "f": text} for text in fields)))
     assert set(found.iter_rows()) == expected
+
+
+def test_hostile_messages_cost_no_more_than_their_length(folder: Path) -> None:
+    source = {"product": "linux"}
+    rules = ruleset(folder, {"words": ["needle"], "condition": "words"}, source=source)
+    deep = '{"event": {"dataset": "linux.sshd"}, "f": ' + '{"a": ' * 900 + '"a needle\\u0021"' + "}" * 900 + "}"
+    long = "type=EXECVE msg=audit(1.1:1): " + "a" * 1_000_000 + " needle"
+    lists = '{"event": {"dataset": "linux.sshd"}, "f": ' + "[" * 900 + '"needle"' + "]" * 900 + "}"
+    assert hits(rules, deep, long, lists, '{"event": ', "", "{}") == [True, True, True, False, False, False]
 
 
 @pytest.mark.parametrize(("pattern", "text"), [(r"[a&&b]", "&"), (r"[[]", "["), (r"\<", "<"), (r"[]x]", "]")])

@@ -17,9 +17,10 @@ from typing import Any, Literal
 
 import polars as pl
 
-from triage.prefilter import sigma_fields
-from triage.prefilter.sigma_fields import Fields, LogSource, as_text, leaves
-from triage.prefilter.sigma_tree import FOLD, KEYWORDS, Tree, columns, expression, needed
+from triage.prefilter import sigma_fields, sigma_sources
+from triage.prefilter.sigma_fields import Fields, as_text, leaves
+from triage.prefilter.sigma_sources import LogSource
+from triage.prefilter.sigma_tree import FOLD, KEYWORDS, Tree, columns, expression, folded, needed
 
 HITS = {"row": pl.UInt32(), "rule": pl.UInt32()}
 
@@ -56,7 +57,7 @@ class Ruleset:
 
     def identity(self) -> list[str]:
         """What verdicts depend on, for a digest. What was refused changes nothing."""
-        return [f"fields {sigma_fields.VERSION}", *map(repr, self.rules)]
+        return [f"fields {sigma_fields.VERSION}", *map(repr, self.rules)] if self.rules else []
 
     @cached_property
     def _groups(self) -> tuple[_Group, ...]:
@@ -115,7 +116,7 @@ class _Group:
         self._tables = {str(field): table.drop("field") for (field,), table in tables.items()}
 
     def sees(self, sources: tuple[LogSource, ...]) -> bool:
-        return any(sigma_fields.sees(self._source, source) for source in sources)
+        return any(sigma_sources.sees(self._source, source) for source in sources)
 
     def hits(
         self, rows: list[int], fields: list[Fields], records: list[dict[str, Any] | None], messages: list[str | None]
@@ -202,10 +203,10 @@ def _searchable(messages: list[str | None], records: list[dict[str, Any] | None]
     """Messages in lower case, records with their texts escaped in the one way of `_escaped`: where words are sought."""
     plain = [(messages[row] or "", records[row]) for row in rows]
     texts = [
-        as_text(record) if record is not None and ("\\u" in message or "\\/" in message) else message
+        as_text(leaves(record)) if record is not None and ("\\u" in message or "\\/" in message) else message
         for message, record in plain
     ]
-    return pl.Series(texts, dtype=pl.String).str.to_lowercase()
+    return _form(FOLD, pl.Series(texts, dtype=pl.String))
 
 
 def _escaped(text: str) -> str:
@@ -227,5 +228,5 @@ def _form(name: str, column: pl.Series) -> pl.Series:
     if not name.startswith(FOLD):
         return column
     if isinstance(column.dtype, pl.List):
-        return column.list.eval(pl.element().str.to_lowercase()).alias(name)
-    return column.str.to_lowercase().alias(name)
+        return column.list.eval(folded(pl.element())).alias(name)
+    return column.to_frame("text").select(folded(pl.col("text")).alias(name)).to_series()

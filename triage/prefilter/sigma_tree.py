@@ -61,8 +61,13 @@ Tree = Test | All | Either | Not
 
 
 def fold(text: str) -> str:
-    """Lower case, as polars' `to_lowercase` gives it, but for letters whose form depends on their place in the word."""
-    return "".join(letter.lower() for letter in text)
+    """Lower case by letters: a final sigma is a sigma."""
+    return "".join(letter.lower() for letter in text).replace("ς", "σ")
+
+
+def folded(text: pl.Expr) -> pl.Expr:
+    """The same of a column."""
+    return text.str.to_lowercase().str.replace_all("ς", "σ", literal=True)
 
 
 def tests(tree: Tree) -> Iterator[Test]:
