@@ -69,13 +69,17 @@ def test_paths_are_relative_to_the_file_and_options_to_the_working_folder(
 ) -> None:
     (tmp_path / "jobs").mkdir()
     (tmp_path / "elsewhere").mkdir()
-    text = SOUND.replace('"a/"', '"a/*.jsonl", "/abs/x", "s3://lake/y", "../up"') + "[prefilter]\nrules = ['rules/']\n"
+    text = (
+        SOUND.replace('"a/"', '"a/*.jsonl", "/abs/x", "s3://lake/y", "../up"')
+        + "[prefilter]\nrules = ['rules/']\nsigma = ['s']\n"
+    )
     path = write(tmp_path / "jobs", text)
     monkeypatch.chdir(tmp_path / "elsewhere")
     here = tmp_path / "jobs"
     loaded = job.load(path)
     assert loaded.input[0].paths == [f"{here}/a/*.jsonl", "/abs/x", "s3://lake/y", f"{here}/../up"]
     assert (loaded.output.path, loaded.prefilter.rules) == (str(here / "out"), [str(here / "rules")])
+    assert loaded.prefilter.sigma == [str(here / "s")]
     told = job.load(path, inputs=("b", "s3://c"), output="o", model="m")
     assert told.input[0].paths == [str(tmp_path / "elsewhere" / "b"), "s3://c"]
     assert (told.output.path, told.model.name) == (str(tmp_path / "elsewhere" / "o"), "m")

@@ -21,6 +21,13 @@ from triage.verdicts.commit import prepare_output, receipts
 
 pytestmark = pytest.mark.usefixtures("models")
 RULES = '[[rule]]\nid = "noise"\nsettle = "benign"\nbecause = "noise"\nwhen.message = { starts_with = "noise" }\n'
+SIGMA = """
+title: open vault
+id: 00000000-0000-4000-8000-000000000000
+level: high
+logsource: {product: linux, service: sshd}
+detection: {words: [vault is open], condition: words}
+"""
 
 
 def run_through(run: pipeline.Run) -> list[Receipt]:
@@ -67,7 +74,9 @@ def test_a_slice_is_named_by_all_that_its_verdicts_depend_on(write_job: WriteJob
     (tmp_path / "noise.toml").write_text(RULES)
     registry.add("other", write_tiny_model(tmp_path / "other", fill=1), origin="tests", licence="none")
     registry.approve("other", "tests", "tests")
+    (tmp_path / "s.yml").write_text(SIGMA)
     changes = {
+        "sigma rules": '[prefilter]\nsigma = ["s.yml"]\n',
         "judge": "[judge]\nreview_at = 0.4\n",
         "rules": '[prefilter]\nrules = ["noise.toml"]\n',
         "model": '[model]\nname = "other"\n',
@@ -79,6 +88,14 @@ def test_a_slice_is_named_by_all_that_its_verdicts_depend_on(write_job: WriteJob
         changed = load_run(write_job(lines, extra)).configuration()
         assert {key for key, value in changed.items() if value != plain.configuration()[key]} == {name}
     assert load_run(write_job(lines), limit_rows=1).digest != plain.digest
+
+
+def test_a_hit_of_a_sigma_rule_is_settled_without_a_question(write_job: WriteJob, tmp_path: Path) -> None:
+    (tmp_path / "s.yml").write_text(SIGMA)
+    lines = ["Nov 10 10:00:00 web1 sshd[12]: the vault is open", "the vault is open"]
+    run = load_run(write_job(lines, '[prefilter]\nsigma = ["s.yml"]\n'))
+    counts, _ = pipeline.forecast(run, pipeline.plan(run))
+    assert [(count["ruled"], count["questions"]) for count in counts.values()] == [(1, 1)]
 
 
 def test_a_forecast_is_what_is_then_read_and_asked(write_job: WriteJob, tmp_path: Path) -> None:

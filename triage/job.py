@@ -38,6 +38,9 @@ class Input(_Table):
 
 class Prefilter(_Table):
     rules: list[str] = Field(default_factory=list, description="rule files, or folders of *.toml rule files")
+    sigma: list[str] = Field(
+        default_factory=list, description="Sigma rule files, or folders with *.yml and *.yaml at any depth"
+    )
 
 
 class Condense(_Table):
@@ -120,7 +123,10 @@ def load(path: Path, *, inputs: tuple[str, ...] = (), output: str | None = None,
                 )
                 for table in job.input
             ],
-            "prefilter": Prefilter(rules=[absolute(p, here) for p in job.prefilter.rules]),
+            "prefilter": Prefilter(
+                rules=[absolute(p, here) for p in job.prefilter.rules],
+                sigma=[absolute(p, here) for p in job.prefilter.sigma],
+            ),
             "output": Output(path=absolute(output, Path.cwd()) if output else absolute(job.output.path, here)),
             "model": job.model.model_copy(update={"name": model}) if model else job.model,
         }

@@ -14,7 +14,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -30,7 +30,8 @@ from triage.engine.generate import Engine
 from triage.errors import ShardUnreadable, WrongInput
 from triage.job import Job
 from triage.prefilter import rules as rule_files
-from triage.prefilter.sift import ASKED, NOISE, RULED, sift
+from triage.prefilter.sift import ASKED, NOISE, RULED, Settling, sift
+from triage.prefilter.sigma import Ruleset
 from triage.records import (
     Answer,
     Caseload,
@@ -61,6 +62,7 @@ class Run:
     rules: tuple[rule_files.Rule, ...]
     prompt: prompts.PromptFile
     model: registry.Entry
+    sigma: Ruleset = field(default_factory=Ruleset)
     limit_rows: int | None = None
     run_id: str = ""
     attempt: int = 1
@@ -73,6 +75,10 @@ class Run:
     def thresholds(self) -> Thresholds:
         return Thresholds(self.job.judge.review_at, self.job.judge.escalate_at)
 
+    @property
+    def every_rule(self) -> tuple[Settling, ...]:
+        return (*self.rules, *self.sigma.rules)
+
     def configuration(self) -> dict[str, str]:
         """Digests of all that a verdict depends on beside its shard, each under the name a person would look for."""
         return {
@@ -80,6 +86,7 @@ class Run:
             "prompt": self.prompt.digest,
             "answer schema": digest_of(explain_pass.SCHEMA),
             "rules": digest_of([rule.model_dump(by_alias=True) for rule in self.rules]),
+            "sigma rules": digest_of(self.sigma.identity()),
             "masks": digest_of([mask.VERSION, *map(list, mask.MASKS), self.job.condense.level]),
             "judge": digest_of(self.job.judge.model_dump()),
             "context": digest_of(self.job.model.max_model_len),
@@ -100,11 +107,23 @@ def load(job: Job, *, limit_rows: int | None = None) -> Run:
         raise WrongInput(f"--limit-rows {limit_rows}", expected="1 or more")
     return Run(
         job=job,
-        rules=rule_files.load(job.prefilter.rules),
+        rules=(rules := rule_files.load(job.prefilter.rules)),
+        sigma=_sigma(job, rules),
         prompt=prompts.load(job.judge.prompt),
         model=registry.require_approval(registry.get(job.model.name)),
         limit_rows=limit_rows,
     )
+
+
+def _sigma(job: Job, rules: Sequence[rule_files.Rule]) -> Ruleset:
+    if not job.prefilter.sigma:
+        return Ruleset()
+    from triage.prefilter import sigma_compile  # pySigma is loaded only where there are Sigma rules
+
+    found = sigma_compile.load(job.prefilter.sigma)
+    if both := {rule.id for rule in rules} & {rule.id for rule in found.rules}:
+        raise WrongInput(f"id {min(both)!r} is used twice", where="[prefilter] sigma", expected="another id")
+    return found
 
 
 def plan(run: Run) -> Plan:
@@ -156,7 +175,7 @@ def prepare(run: Run, reading: Reading, done: Collection[str] = ()) -> Iterator[
 
 
 def _caseload(run: Run, slice_id: str, follows: str | None, rows: SliceRows, started: float) -> Caseload:
-    events = sift(rows.events, run.rules)
+    events = sift(rows.events, run.rules, run.sigma)
     noise = events.filter(outcome=NOISE)
     shown, templates = template.condense(events.filter(pl.col("outcome") != NOISE), run.job.condense.level)
     asked = templates.join(shown.filter(outcome=ASKED), on="template_id", how="semi")
@@ -200,7 +219,8 @@ def settle(run: Run, caseload: Caseload, judgement: Judgement) -> Receipt:
     Stopped where the output cannot be written."""
     started = time.monotonic()
     facts = {
-        rule.id: RuleFacts(rule.settle or rule.raise_, rule.severity, rule.category, rule.because) for rule in run.rules
+        rule.id: RuleFacts(rule.settle or rule.raise_, rule.severity, rule.category, rule.because)
+        for rule in run.every_rule
     }
     provenance = Provenance(run.run_id, run.model.digest, run.prompt.digest)
     verdicts, counts, settled_by_rule = fan_out(

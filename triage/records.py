@@ -230,6 +230,9 @@ class Account(BaseModel):
     model: dict[str, Any] = Field(description="the registry's entry: name, source, licence, digest, approvals, files")
     prompt: str
     rules: dict[str, str] = Field(description="why each rule of the job does what it does, by its id")
+    rules_refused: dict[str, str] = Field(
+        default_factory=dict, description="Sigma rules of the job that were not run, by id, each with the reason"
+    )
     versions: dict[str, str] = Field(default_factory=dict)
     engine: dict[str, Any] = Field(default_factory=dict, description="engine, version, device, options")
     engine_counters: dict[str, float] = Field(

@@ -43,7 +43,10 @@ def _job_options(command: Callable[..., Any]) -> Callable[..., Any]:
 def _load(
     job_file: Path, inputs: tuple[str, ...], output: str | None, model: str | None, limit_rows: int | None
 ) -> pipeline.Run:
-    return pipeline.load(job.load(job_file, inputs=inputs, output=output, model=model), limit_rows=limit_rows)
+    loaded = pipeline.load(job.load(job_file, inputs=inputs, output=output, model=model), limit_rows=limit_rows)
+    for rule_id, reason in loaded.sigma.refused:
+        click.echo(f"triage: Sigma rule {escaped(rule_id)} is not run: {escaped(reason)}", err=True)
+    return loaded
 
 
 @click.command()

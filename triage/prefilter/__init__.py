@@ -1,1 +1,1 @@
-"""Rules before the model: `rules` loads and checks them, `sift` applies them to a slice."""
+"""Rules before the model: `rules` and `sigma_compile` load and check them, `sift` applies them to a slice."""

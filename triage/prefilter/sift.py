@@ -1,4 +1,4 @@
-"""Apply all rules of a job to a slice's events in one pass of polars.
+"""Apply all rules of a job to a slice's events: the TOML rules in one pass of polars, the Sigma rules by log source.
 
 Promises: every event gets one outcome; what a rule raises no other rule lowers. Drops nothing: it only marks.
 """
@@ -6,16 +6,37 @@ Promises: every event gets one outcome; what a rule raises no other rule lowers.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import polars as pl
 
 from triage.columns import LABELS
 from triage.prefilter.rules import INJECTION_TAG, Rule
+from triage.prefilter.sigma import HITS, Ruleset
 
 NOISE, RULED, ASKED = "noise", "ruled", "asked"
 
 
-def sift(events: pl.DataFrame, rules: Sequence[Rule]) -> pl.DataFrame:
+class Settling(Protocol):
+    """What sifting and verdicts need of a rule, from TOML or from Sigma. At most one of `settle` and `raise_`."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def settle(self) -> str | None: ...
+    @property
+    def raise_(self) -> str | None: ...
+    @property
+    def severity(self) -> str | None: ...
+    @property
+    def category(self) -> str | None: ...
+    @property
+    def because(self) -> str: ...
+    @property
+    def tags(self) -> Sequence[str]: ...
+
+
+def sift(events: pl.DataFrame, rules: Sequence[Rule], sigma: Ruleset | None = None) -> pl.DataFrame:
     """`events` with what the rules say of each:
 
     outcome              noise (settled as benign), ruled (settled as review or escalate) or asked
@@ -26,29 +47,29 @@ def sift(events: pl.DataFrame, rules: Sequence[Rule]) -> pl.DataFrame:
 
     The highest label among the rules that hit decides. A rule that raises wins over one that settles as benign.
     """
-    order = sorted(rules, key=_rank, reverse=True)  # stable: the first rule of a rank decides
-    settled = [(rule, LABELS.index(rule.settle)) for rule in order if rule.settle]
-    raised = [(rule, LABELS.index(rule.raise_)) for rule in order if rule.raise_]
-    hits = {rule.id: f"hit {rule.id}" for rule in order}
-
-    def highest(ranked: list[tuple[Rule, int]]) -> pl.Expr:
-        none = pl.lit(None, pl.Int8)
-        return pl.max_horizontal(none, *(pl.when(hits[r.id]).then(pl.lit(rank, pl.Int8)) for r, rank in ranked))
-
-    def lists(pairs: list[tuple[str, str]]) -> pl.Expr:
-        none = pl.lit(None, pl.String)
-        words = [pl.when(hits[rule_id]).then(pl.lit(word)) for rule_id, word in pairs]
-        return pl.concat_list(none, *words).list.drop_nulls().list.unique(maintain_order=True)
-
-    settle, floor = pl.col("settle"), pl.col("floor")
-    return (
-        events.with_columns(rule.expression.alias(hits[rule.id]) for rule in order)
-        .with_columns(
-            settle=highest(settled),
-            floor=highest([*settled, *raised]).fill_null(0),
-            rule_ids=lists([(rule.id, rule.id) for rule in order]),
-            tags=lists([(rule.id, tag) for rule in order for tag in rule.tags]),
+    found = [_hits(events, rules)]
+    every: list[Settling] = [*rules]
+    if sigma is not None and sigma.rules:
+        found.append(sigma.hits(events).with_columns(pl.col("rule") + len(rules)))
+        every += sigma.rules
+    said = (
+        pl.concat(found)
+        .join(_facts(every), on="rule")
+        .sort("row", "order")
+        .group_by("row", maintain_order=True)
+        .agg(
+            pl.col("settle").max(),
+            pl.max_horizontal("settle", "floor").max().alias("floor"),
+            pl.col("rule_id").alias("rule_ids"),
+            pl.col("tags").list.explode().drop_nulls().unique(maintain_order=True),
         )
+    )
+    settle, floor = pl.col("settle"), pl.col("floor")
+    empty = pl.lit([], pl.List(pl.String))
+    return (
+        events.with_row_index("row")
+        .join(said, on="row", how="left", maintain_order="left")
+        .with_columns(floor.fill_null(0), pl.col("rule_ids", "tags").fill_null(empty))
         .with_columns(
             outcome=pl.when(settle > 0)
             .then(pl.lit(RULED))
@@ -57,11 +78,47 @@ def sift(events: pl.DataFrame, rules: Sequence[Rule]) -> pl.DataFrame:
             .otherwise(pl.lit(ASKED)),
             injection_suspected=pl.col("tags").list.contains(INJECTION_TAG),
         )
-        .drop("settle", *hits.values())
+        .drop("row", "settle")
     )
 
 
-def _rank(rule: Rule) -> int:
+def _hits(events: pl.DataFrame, rules: Sequence[Rule]) -> pl.DataFrame:
+    """(row, index in `rules`) of every hit, from one pass over the canonical columns."""
+    marks = events.select(rule.expression.alias(str(number)) for number, rule in enumerate(rules))
+    rows = [(number, hits.arg_true()) for number, hits in enumerate(marks)]
+    return pl.concat(
+        [
+            pl.DataFrame(schema=HITS),
+            *(pl.DataFrame({"row": at, "rule": [number] * len(at)}, schema=HITS) for number, at in rows if len(at)),
+        ]
+    )
+
+
+def _facts(rules: Sequence[Settling]) -> pl.DataFrame:
+    """What each rule gives to the events it hits; `order`: the deciding one first, of one rank the first written."""
+    ranked = sorted(range(len(rules)), key=lambda number: _rank(rules[number]), reverse=True)
+    order = {number: place for place, number in enumerate(ranked)}
+    return pl.DataFrame(
+        {
+            "rule": list(range(len(rules))),
+            "order": [order[number] for number in range(len(rules))],
+            "settle": [LABELS.index(rule.settle) if rule.settle else None for rule in rules],
+            "floor": [LABELS.index(rule.raise_) if rule.raise_ else None for rule in rules],
+            "rule_id": [rule.id for rule in rules],
+            "tags": [list(rule.tags) for rule in rules],
+        },
+        schema={
+            "rule": pl.UInt32,
+            "order": pl.UInt32,
+            "settle": pl.Int8,
+            "floor": pl.Int8,
+            "rule_id": pl.String,
+            "tags": pl.List(pl.String),
+        },
+    )
+
+
+def _rank(rule: Settling) -> int:
     """The label that the rule gives; marks after all of them."""
     label = rule.settle or rule.raise_
     return LABELS.index(label) if label else -1
