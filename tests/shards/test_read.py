@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from tests.shards.build import CANARY, MAX_RECORD, PACK, harvest, line_of, write_any, write_jsonl, write_parquet
 from triage.errors import ShardUnreadable
-from triage.shards import read
+from triage.shards import jsonl, read
 
 BOM = b"\xef\xbb\xbf"
 QUICK = settings(max_examples=60, deadline=None)
@@ -49,7 +49,7 @@ def oracle(data: bytes) -> list[int]:
 def test_every_jsonl_record_is_in_exactly_one_slice(data: bytes, slice_bytes: int, chunk: int, suffix: str) -> None:
     slice_bytes = max(slice_bytes, len(data) // 40)  # tens of slices, not tens of thousands
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(read, "CHUNK_BYTES", chunk)
+        patch.setattr(jsonl, "CHUNK_BYTES", chunk)
         path = Path(folder) / f"a.jsonl{suffix}"
         path.write_bytes(PACK[suffix](data))
         found = harvest(path, slice_bytes=slice_bytes, message="")

@@ -80,16 +80,30 @@ def connected() -> Iterator[None]:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
+class StopRequest:
+    """Whether a signal asked the run to stop. Asked for and answered in the loops, since an exception out of a signal
+    handler may come up where nobody can catch it."""
+
+    def __init__(self) -> None:
+        self.signal = ""
+
+    def check(self) -> None:
+        """Raise Stopped where a signal came."""
+        if self.signal:
+            raise Stopped(f"stopped by {self.signal}", next="start the same command again: it resumes")
+
+
 @contextlib.contextmanager
-def stop_signals() -> Iterator[None]:
-    """Ctrl-C and SIGTERM end the run as Stopped: what is committed stays."""
+def stop_signals() -> Iterator[StopRequest]:
+    """While the block runs, Ctrl-C and SIGTERM are a request to stop."""
+    request = StopRequest()
 
-    def stop(number: int, _: FrameType | None) -> None:
-        raise Stopped(f"stopped by {signal.Signals(number).name}", next="start the same command again: it resumes")
+    def note(number: int, _: FrameType | None) -> None:
+        request.signal = signal.Signals(number).name
 
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield
+        yield request
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -69,9 +69,9 @@ def run(
     Raises PromiseBroken or WrongInput where an engine cannot be loaded; later problems come back in the outcome.
     """
     show(Progress(of_bytes=0))
-    with connected(), stop_signals():
-        pool = start_pool(run, load_engine)
-        driver = Driver(run, readings, done, pool, show)
+    with connected(), stop_signals() as stop:  # in this order: ray sets handlers of its own when it starts
+        pool = start_pool(run, load_engine, check=stop.check)
+        driver = Driver(run, readings, done, pool, show, stop.check)
         problem: TriageError | None = None
         try:
             driver.drive()
@@ -100,8 +100,9 @@ class Driver:
         done: Collection[str],
         pool: list[Any],
         show: Callable[[Progress], None],
+        check: Callable[[], None] = lambda: None,  # raises what should end the run early
     ) -> None:
-        self.run, self.pool, self.show = run, pool, show
+        self.run, self.pool, self.show, self.check = run, pool, show, check
         self.shared_run, self.shared_done = ray.put(run), ray.put(frozenset(done))
         self.waiting = list(reversed(list(readings)))
         self.reading: dict[Any, Reading] = {}  # a generator of caseloads -> what it reads
@@ -118,6 +119,7 @@ class Driver:
         most = self.run.job.run.slices_in_flight * len(self.pool)
         shown = 0.0
         while self.waiting or self.reading or self.settling:
+            self.check()
             while self.waiting and len(self.reading) < 2:
                 reading = self.waiting.pop()
                 self.reading[_prepare.remote(self.shared_run, reading, self.shared_done)] = reading

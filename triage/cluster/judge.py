@@ -69,7 +69,12 @@ class Judge:
         self.engine.close()
 
 
-def start_pool(run: pipeline.Run, load_engine: LoadEngine, judge: type[Judge] = Judge) -> list[Any]:
+def start_pool(
+    run: pipeline.Run,
+    load_engine: LoadEngine,
+    judge: type[Judge] = Judge,
+    check: Callable[[], None] = lambda: None,
+) -> list[Any]:
     """Engines, loaded and proved. Raises what the first of them that fails says."""
     gpus = int(ray.cluster_resources().get("GPU", 0))
     model = run.job.model
@@ -87,7 +92,11 @@ def start_pool(run: pipeline.Run, load_engine: LoadEngine, judge: type[Judge] = 
         for number in range(count)
     ]
     try:
-        ray.get([member.load.remote() for member in pool])
+        loading = [member.load.remote() for member in pool]
+        while loading:
+            check()
+            loaded, loading = ray.wait(loading, timeout=1.0)
+            ray.get(loaded)
     except ray.exceptions.RayError as problem:
         raise meaning(problem) from None
     return pool

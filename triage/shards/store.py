@@ -116,7 +116,7 @@ def _found(store: fs.FileSystem, info: fs.FileInfo, scheme: str) -> Found:
     version = f"{info.size}-{info.mtime_ns}"
     if scheme.startswith(_ETAG_SCHEMES):
         with store.open_input_stream(info.path) as stream:
-            etag = (stream.metadata() or {}).get(b"ETag")
+            etag = (stream.metadata() or {}).get("ETag")
         version = etag.decode() if etag else version
     uri = scheme + info.path if scheme else str(Path(info.path).absolute())
     return Found(uri, info.size, version)
