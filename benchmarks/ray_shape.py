@@ -74,7 +74,12 @@ class Simulated:
 
 def rendered(run: pipeline.Run) -> prompts.Prompt:
     return prompts.Prompt(
-        run.prompt, cast(Tokenizer, Letters()), [1] * 174, [1] * 24, {}, {"benign": 1, "review": 2, "escalate": 3}
+        run.prompt,
+        cast(Tokenizer, Letters()),
+        [1] * 174,
+        [1] * 24,
+        {"review": [1]},
+        {"benign": 1, "review": 2, "escalate": 3},
     )
 
 
