@@ -38,7 +38,7 @@ def write(folder: Path, text: str) -> Path:
         (SOUND + "[judge]\nreview_at = nan\n", ["review_at"]),
         (SOUND + "[judge]\nmax_windows = 0\n", ["max_windows"]),
         (SOUND + "[run]\nslice_bytes = 'many'\n", ["slice_bytes"]),
-        (SOUND + "[condense]\nlevel = 'loose'\n", ["level", "'standard' or 'exact'"]),
+        (SOUND + "[condense]\nlevel = 'loose'\n", ["level", "'standard', 'exact' or 'off'"]),
         (SOUND + "[model]\nprefix_caching = 'perhaps'\n", ["prefix_caching"]),
         ("input = 3\n[output]\npath = 'x'\n", ["input"]),
         ("output = 3\n[input]\npaths = ['x']\n", ["output"]),

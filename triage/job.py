@@ -44,11 +44,31 @@ class Prefilter(_Table):
 
 
 class Condense(_Table):
-    level: Literal["standard", "exact"] = Field(
+    level: Literal["standard", "exact", "off"] = Field(
         default="standard",
         description="standard: events that differ only in what the masks hide share a question; "
-        "exact: only events with the same text do",
+        "exact: only events with the same text do; off: every event asks its own",
     )
+
+
+class Memory(_Table):
+    """Answers already paid for, and corrections. Without this table a run neither remembers nor is corrected."""
+
+    path: str = Field(description="a folder, made with mode 0700; many runs may use it at once")
+    max_age_days: int = Field(default=90, ge=1, description="an older answer is asked again, and dropped")
+
+
+class Sample(_Table):
+    """What is judged only to measure what was not."""
+
+    settled: float = Field(
+        default=0.01, ge=0, le=1, description="share of the rows that rules settled as benign that is judged anyway"
+    )
+    shared: float = Field(
+        default=0.01, ge=0, le=1, description="share of the events that shared a question that is judged on its own"
+    )
+    most_per_slice: int = Field(default=20, ge=0, description="what each of the two may ask at most in one slice")
+    seed: int = Field(default=0, description="other seeds draw other rows")
 
 
 class Model(_Table):
@@ -90,6 +110,8 @@ class Job(_Table):
     condense: Condense = Condense()
     model: Model = Model()
     judge: Judge = Judge()
+    memory: Memory | None = None
+    sample: Sample = Sample()
     output: Output
     run: Run = Run()
 
@@ -127,6 +149,7 @@ def load(path: Path, *, inputs: tuple[str, ...] = (), output: str | None = None,
                 rules=[absolute(p, here) for p in job.prefilter.rules],
                 sigma=[absolute(p, here) for p in job.prefilter.sigma],
             ),
+            "memory": job.memory.model_copy(update={"path": absolute(job.memory.path, here)}) if job.memory else None,
             "output": Output(path=absolute(output, Path.cwd()) if output else absolute(job.output.path, here)),
             "model": job.model.model_copy(update={"name": model}) if model else job.model,
         }
@@ -182,12 +205,9 @@ def _wrong_key(path: Path, error: ErrorDetails) -> WrongInput:
 
 def _known_keys(steps: list[str]) -> list[str]:
     """The keys of the table that `steps` leads to."""
+    inside: dict[str, type[BaseModel]] = {"input": Input, "output": Output, "memory": Memory}
     table: type[BaseModel] = Job
     for step in steps:
-        if step == "input":
-            table = Input
-        elif not step.isdigit():
-            table = type(table.model_fields[step].default)
-    if steps == ["output"]:
-        table = Output
+        if not step.isdigit():
+            table = inside.get(step) or type(table.model_fields[step].default)
     return list(table.model_fields)

@@ -14,7 +14,7 @@ import polars as pl
 
 from triage.condense.mask import PLACEHOLDER, STANDS_FOR, VERSION, masked
 
-Level = Literal["standard", "exact"]
+Level = Literal["standard", "exact", "off"]
 
 
 def condense(events: pl.DataFrame, level: Level) -> tuple[pl.DataFrame, pl.DataFrame]:
