@@ -93,5 +93,13 @@ def test_a_changed_byte_of_weights_stops_the_run_before_any_work(
 def test_plan_says_what_would_be_read_and_asked_and_writes_nothing(write_job: WriteJob, tmp_path: Path) -> None:
     path = write_job(["session 1 opened", "session 2 opened", "failed"])
     planned = orjson.loads(triage("plan", path, "--json").stdout)
-    assert planned["totals"] == {"rows": 3, "quarantined": 0, "settled": 0, "ruled": 0, "questions": 2}
+    assert planned["totals"] == {
+        "rows": 3,
+        "quarantined": 0,
+        "settled": 0,
+        "ruled": 0,
+        "corrected": 0,
+        "known": 0,
+        "questions": 2,
+    }
     assert not (tmp_path / "out").exists()

@@ -102,7 +102,8 @@ def test_a_forecast_is_what_is_then_read_and_asked(write_job: WriteJob, tmp_path
     (tmp_path / "noise.toml").write_text(RULES)
     run = load_run(write_job(["noise", "ok 1", "ok 2", "failed"], '[prefilter]\nrules = ["noise.toml"]\n'))
     counts, unreadable = pipeline.forecast(run, pipeline.plan(run))
-    assert list(counts.values()) == [{"rows": 4, "quarantined": 0, "settled": 1, "ruled": 0, "questions": 2}]
+    told = {"rows": 4, "quarantined": 0, "settled": 1, "ruled": 0, "corrected": 0, "known": 0, "questions": 2}
+    assert list(counts.values()) == [told]
     assert unreadable == []
     assert not run.output.exists()
 

@@ -14,8 +14,9 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 
 from triage import cluster, pipeline
+from triage.condense.memory import oldest
 from triage.errors import PromiseBroken, ShardUnreadable, TriageError, WrongInput
-from triage.records import Account, Plan, Reading, Receipt, digest_of
+from triage.records import Account, Correction, Plan, Reading, Receipt, digest_of
 from triage.verdicts import account as accounts
 from triage.verdicts import commit
 
@@ -45,10 +46,12 @@ def attempt(
     plan = pipeline.plan(run)
     output = run.output
     commit.prepare_output(output)
+    memory = run.memory(create=True)
     with commit.held(output):
         started = time.monotonic()
-        account = accounts.open_account(output, _fresh(run, plan), _now())
-        run = replace(run, run_id=account.run_id, attempt=account.attempts)
+        now = datetime.now(UTC)
+        account = accounts.open_account(output, _fresh(run, plan), now.isoformat(timespec="seconds"))
+        run = replace(run, run_id=account.run_id, attempt=account.attempts, attempt_began=now)
         receipts = commit.receipts(output)
         _refuse_changed(plan, receipts)
         if retry_undecided:
@@ -76,6 +79,8 @@ def attempt(
             problem = PromiseBroken("the rows do not balance", where=str(output / "run.json"), next="do not rely on it")
         problem = problem or _unreadable_problem(account)
         accounts.write(output, _with_exit(account, problem))
+        if memory and run.job.memory:
+            memory.merge(run.run_id, oldest(now, run.job.memory.max_age_days))
     return Ended(account, problem)
 
 
@@ -101,6 +106,9 @@ def _fresh(run: pipeline.Run, plan: Plan) -> Account:
     return Account(
         run_id=digest_of([configuration, shards])[:16],
         state="running",
+        started_at=run.began.isoformat(),
+        memory=run.job.memory.path if run.job.memory else None,
+        corrections={correction.id: _shown(correction) for correction in run.corrections},
         configuration=configuration,
         inputs=[path for table in run.job.input for path in table.paths],
         model=asdict(run.model),
@@ -189,5 +197,5 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
+def _shown(correction: Correction) -> dict[str, str]:
+    return {name: str(value) for name, value in asdict(correction).items() if name not in ("id", "fingerprint")}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Literal
 
 import orjson
@@ -125,20 +126,48 @@ class Explanation:
 @dataclass(frozen=True, slots=True)
 class Answer:
     """What is known of one template after it was asked. `probabilities` is None when it is undecided; then
-    `reason` says why."""
+    `reason` says why. An explanation's evidence is in the template's words."""
 
     template_id: str
     probabilities: Mapping[Label, float] | None
     reason: str | None = None
     explanation: Explanation | None = None
     usage: Usage = field(default_factory=Usage)
-    asked: int = 1  # label questions this took: more than one for windows, none when another caseload asked
+    asked: int = 1  # label questions this took: more than one for windows, none when another caseload or run asked
+    judged_in: str | None = None  # the run that asked, None for this one
+
+
+@dataclass(frozen=True, slots=True)
+class Correction:
+    """A named person's verdict on a template, known by the template's keyed fingerprint. In force from `at` to
+    before `until`."""
+
+    id: str
+    fingerprint: str
+    disposition: Label
+    because: str
+    by: str
+    at: datetime
+    until: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """One kind of sample of one slice: of `rows`, `judged` were drawn and answered, `found` of them were raised (or
+    changed); `undecided` were drawn and not answered. `weight` is the inverse of the chance to be drawn."""
+
+    rows: int = 0
+    judged: int = 0
+    found: int = 0
+    undecided: int = 0
+    weight: float = 0.0
+    shift: float = 0.0  # sum of the absolute changes of p_benign
 
 
 @dataclass(frozen=True, slots=True)
 class Caseload:
-    """One slice's rows on their way: `events` (with the columns of sift and condense), `quarantine`, and the
-    questions its templates ask. `rows_in` is counted by the reader."""
+    """One slice's rows on their way: `events` (with the columns of condense, corrections, sift and sample),
+    `quarantine`, what memory knew of its templates, and what is left to ask. `rows_in` is counted by the reader."""
 
     slice: Slice
     slice_id: str
@@ -147,16 +176,24 @@ class Caseload:
     rows_in: int
     events: pl.DataFrame
     quarantine: pl.DataFrame
+    known: tuple[Answer, ...]
     questions: tuple[Question, ...]
+    texts: Mapping[str, str]  # of the templates in `known` and `questions`
+    only_sampled: frozenset[str]  # templates in `questions` that are asked for a sample alone
+    memory_refused: int  # entries whose MAC failed
+    samples: Mapping[str, Tally]  # settled, shared: what was drawn, before it is judged
     prepare_seconds: float
 
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """The answers to one caseload's questions, and what the engine spent on them."""
+    """The answers to questions of one caseload, and how long the slowest took to come."""
 
-    answers: tuple[Answer, ...]
-    judge_seconds: float
+    answers: tuple[Answer, ...] = ()
+    judge_seconds: float = 0.0
+
+    def __add__(self, other: Judgement) -> Judgement:
+        return Judgement(self.answers + other.answers, max(self.judge_seconds, other.judge_seconds))
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +211,10 @@ class Receipt:
     dispositions: Mapping[str, int]
     settled_by_rule: Mapping[str, int]
     questions: int
+    sample_questions: int  # of them, asked for a sample alone
+    templates_from_memory: int
+    memory_refused: int
+    samples: Mapping[str, Tally]  # settled, shared
     usage: Usage
     prepare_seconds: float
     judge_seconds: float
@@ -218,6 +259,23 @@ class Attempt(BaseModel):
     exit: int | None = Field(default=None, description="null where it was killed")
 
 
+class Measured(BaseModel):
+    """What a sample says of what was not judged, or not judged on its own."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    rows: int = Field(description="rows that the sample stands for")
+    judged: int
+    found: int = Field(description="of `judged`: raised by the judge (settled), or given another disposition (shared)")
+    undecided: int = Field(description="drawn, and the judge gave no answer that can be read")
+    rate: float | None = Field(description="estimate of found among all rows; null where nothing was judged")
+    low: float
+    high: float = Field(description="between low and high with the confidence stated; undecided ones count as found")
+    confidence: float
+    method: str
+    mean_shift_p_benign: float | None = Field(default=None, description="mean absolute change, in shared alone")
+
+
 class Account(BaseModel):
     """run.json. Tokens, questions and rows are of committed slices; `attempt_log` has what was spent in all."""
 
@@ -225,6 +283,7 @@ class Account(BaseModel):
 
     run_id: str
     state: State
+    started_at: str = Field(description="of the first attempt; the corrections in force then are those of the run")
     configuration: dict[str, str] = Field(description="digest of each thing that the verdicts depend on")
     inputs: list[str]
     model: dict[str, Any] = Field(description="the registry's entry: name, source, licence, digest, approvals, files")
@@ -252,6 +311,14 @@ class Account(BaseModel):
     balanced: bool = True
     slices: int = 0
     questions: int = Field(default=0, description="label questions whose answers were committed")
+    sample_questions: int = Field(default=0, description="of them, asked for a sample alone")
+    memory: str | None = Field(default=None, description="the folder of the memory")
+    templates_from_memory: int = Field(default=0, description="answered from memory, counted once a slice")
+    memory_refused: int = Field(default=0, description="entries that were ignored, as their MAC failed")
+    corrections: dict[str, dict[str, str]] = Field(
+        default_factory=dict, description="the corrections in force, by id: disposition, because, by, at, until"
+    )
+    samples: dict[str, Measured] = Field(default_factory=dict, description="settled, shared")
     prompt_tokens: int = 0
     cached_tokens: int = 0
     output_tokens: int = 0

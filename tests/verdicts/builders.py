@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import polars as pl
@@ -10,8 +11,8 @@ from triage.columns import EVENTS, QUARANTINE
 from triage.condense.template import condense
 from triage.prefilter.rules import Rule
 from triage.prefilter.sift import sift
-from triage.records import Answer, Caseload, Question, Receipt, Shard, Slice, Usage
-from triage.verdicts.fan_out import Provenance, RuleFacts
+from triage.records import Answer, Caseload, Correction, Question, Receipt, Shard, Slice, Tally, Usage
+from triage.verdicts.fan_out import Deciding, Provenance, RuleFacts
 from triage.verdicts.validate import Thresholds
 
 SHARD = Shard("day.jsonl", "jsonl", None, 10, "v1", ())
@@ -35,7 +36,10 @@ WORDS = ("", *FACTS)
 
 def caseload(messages: list[str], quarantined: int = 0) -> Caseload:
     rows = [{"position": i, "message": message} for i, message in enumerate(messages)]
-    events, templates = condense(sift(pl.DataFrame(rows, schema=EVENTS), RULES), "exact")
+    events, templates = condense(pl.DataFrame(rows, schema=EVENTS), "exact")
+    drawn = {"sampled": pl.lit(None, pl.String), "own_id": pl.lit(None, pl.String)}
+    events = sift(events, RULES).with_columns(**drawn)
+    asked = templates.filter(pl.col("template_id").is_in(events.filter(outcome="asked")["template_id"].implode()))
     bad = [{"shard": SHARD.uri, "position": -i, "reason": "not JSON", "bytes": b"x"} for i in range(quarantined)]
     return Caseload(
         slice=Slice(SHARD, 0, 10),
@@ -45,9 +49,19 @@ def caseload(messages: list[str], quarantined: int = 0) -> Caseload:
         rows_in=len(messages) + quarantined,
         events=events,
         quarantine=pl.DataFrame(bad, schema=QUARANTINE),
-        questions=tuple(Question(row["template_id"], row["template"]) for row in templates.iter_rows(named=True)),
+        known=(),
+        questions=tuple(Question(row["template_id"], row["template"]) for row in asked.iter_rows(named=True)),
+        texts=dict(templates.select("template_id", "template").iter_rows()),
+        only_sampled=frozenset(),
+        memory_refused=0,
+        samples={"settled": Tally(), "shared": Tally()},
         prepare_seconds=0.0,
     )
+
+
+def deciding(answers: Sequence[Answer], *corrections: Correction) -> Deciding:
+    by_id = {correction.id: correction for correction in corrections}
+    return Deciding({a.template_id: a for a in answers}, FACTS, by_id, THRESHOLDS, FROM)
 
 
 def answer(template_id: str, p: tuple[float, float, float] | None, **fields: Any) -> Answer:
@@ -61,6 +75,7 @@ def receipt(slice_id: str = "a" * 32, **fields: Any) -> Receipt:
     plain: dict[str, Any] = {
         "slice_id": slice_id, "shard": "day.jsonl", "shard_version": "v1", "start": 0, "stop": 10, "last": True,
         "follows": None, "rows": rows, "dispositions": {"benign": 2}, "settled_by_rule": {"noise": 1}, "questions": 2,
+        "sample_questions": 1, "templates_from_memory": 0, "memory_refused": 0, "samples": {"settled": Tally(1)},
         "usage": Usage(10, 5, 2), "prepare_seconds": 0.0, "judge_seconds": 0.0, "settle_seconds": 0.0, "files": {},
         "run_id": "run", "attempt": 1, "committed_at": "2026-01-01T00:00:00+00:00",
     }  # fmt: skip

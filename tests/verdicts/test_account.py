@@ -13,8 +13,8 @@ from triage.verdicts import account as accounts
 from triage.verdicts.commit import prepare_output
 
 FRESH = Account(
-    run_id="run", state="running", configuration={"model": "m1", "prompt": "p1"}, inputs=[], model={}, prompt="p",
-    rules={}, attempts=0, attempt_log=[],
+    run_id="run", state="running", started_at="2026-01-01T00:00:00+00:00", inputs=[], model={}, prompt="p",
+    configuration={"model": "m1", "prompt": "p1"}, rules={}, attempts=0, attempt_log=[],
 )  # fmt: skip
 
 
@@ -26,6 +26,7 @@ def test_totals_are_sums_over_receipts_and_what_was_not_committed_is_waste() -> 
     assert (total.questions, total.wasted_questions, total.prompt_tokens) == (4, 14, 20)
     assert (total.wall_seconds, total.dispositions["benign"], total.settled_by_rule) == (4.0, 4, {"noise": 2})
     assert total.balanced
+    assert (total.sample_questions, total.samples["settled"].rows, total.samples["shared"].rate) == (2, 2, None)
     assert accounts.add_up(total, [receipt("a" * 32), receipt("b" * 32)]) == total
 
 

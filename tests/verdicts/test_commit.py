@@ -111,7 +111,7 @@ def test_a_full_disk_stops_the_run_resumably(output: Path, monkeypatch: pytest.M
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(commits, "_publish", full)
+    monkeypatch.setattr(commits, "publish", full)
     with pytest.raises(Stopped, match="disk is full"):
         commit(output, receipt(), VERDICT_ROWS, BAD_ROWS)
     assert not receipts(output)

@@ -88,7 +88,7 @@ def _standing(p: Any) -> progress.Standing:
         rows_prepared=p.rows_prepared,
         rows_committed=p.rows_committed,
         questions_known=p.questions_known,
-        questions_answered=min(p.gauge.labels, p.questions_known),
+        questions_answered=min(p.gauge.labels + p.gauge.repeats, p.questions_known),
         explanations_known=p.gauge.explanations_begun,
         explanations_answered=p.gauge.explanations,
         tokens=usage.prompt_tokens + usage.output_tokens,
@@ -108,7 +108,7 @@ def plan(
     problems = [*planned.unreadable, *unreadable]
     totals = {
         name: sum(row[name] for row in forecast.values())
-        for name in ("rows", "quarantined", "settled", "ruled", "questions")
+        for name in ("rows", "quarantined", "settled", "ruled", "corrected", "known", "questions")
     }
     if json_:
         print_json(

@@ -28,7 +28,7 @@ class Header:
 
     slice_id: str = ""
     rows: int = 0
-    questions: int = 0
+    questions: tuple[int, ...] = ()  # for each engine
     unreadable: Unreadable | None = None
 
 
@@ -106,11 +106,12 @@ class Driver:
         self.shared_run, self.shared_done = ray.put(run), ray.put(frozenset(done))
         self.waiting = list(reversed(list(readings)))
         self.reading: dict[Any, Reading] = {}  # a generator of caseloads -> what it reads
-        self.settling: dict[Any, tuple[int, Header]] = {}  # a receipt to come -> (engine, header)
-        self.load = [0] * len(pool)  # questions outstanding with each engine
+        self.settling: dict[Any, Header] = {}  # a receipt to come -> its header
         self.receipts: list[Receipt] = []
         self.unreadable: list[Unreadable] = []
         self.progress = Progress(of_bytes=sum(reading.size_bytes for reading in readings))
+        # Two caseloads wait for a driver that is busy elsewhere.
+        self.prepare = _prepare.options(_generator_backpressure_num_objects=2 * (2 + len(pool)))
         self.gauges: dict[Any, int] = {}
         self.gauge_of = [Gauge()] * len(pool)
 
@@ -122,7 +123,8 @@ class Driver:
             self.check()
             while self.waiting and len(self.reading) < 2:
                 reading = self.waiting.pop()
-                self.reading[_prepare.remote(self.shared_run, reading, self.shared_done)] = reading
+                caseloads = self.prepare.remote(self.shared_run, reading, self.shared_done, len(self.pool))
+                self.reading[caseloads] = reading
             watched = [*self.settling, *(self.reading if len(self.settling) < most else ())]
             ready, _ = ray.wait(watched, num_returns=1, timeout=TICK_SECONDS, fetch_local=False)
             for item in ready:
@@ -137,7 +139,7 @@ class Driver:
         self.show(self.progress)
 
     def _forward(self, caseloads: Any) -> None:
-        """Send the next caseload of a reading to the engine with the least to do, and on to be settled."""
+        """Send the questions of the next caseload of a reading to their engines, and on to be settled."""
         try:
             header: Header = ray.get(next(caseloads))
         except StopIteration:
@@ -146,20 +148,19 @@ class Driver:
         if header.unreadable:
             self.unreadable.append(header.unreadable)
             return
-        questions, caseload = next(caseloads), next(caseloads)
-        engine = self.load.index(min(self.load))
-        judged: Any = Judgement((), 0.0)
-        if header.questions:
-            self.load[engine] += header.questions
-            judged = self.pool[engine].judge.remote(questions)
-        self.settling[_settle.remote(self.shared_run, caseload, judged)] = (engine, header)
+        parts = [next(caseloads) for _ in self.pool]
+        judged = [
+            judge.judge.remote(part)
+            for judge, part, count in zip(self.pool, parts, header.questions, strict=True)
+            if count
+        ]
+        self.settling[_settle.remote(self.shared_run, next(caseloads), *judged)] = header
         self.progress.rows_prepared += header.rows
-        self.progress.questions_known += header.questions
+        self.progress.questions_known += sum(header.questions)
 
     def _finish(self, settled: Any) -> None:
-        engine, header = self.settling.pop(settled)
+        header = self.settling.pop(settled)
         self.receipts.append(ray.get(settled))
-        self.load[engine] -= header.questions
         self.progress.rows_committed += header.rows
 
     def read_gauges(self, timeout: float) -> None:
@@ -179,16 +180,22 @@ class Driver:
         self.progress.gauge = sum(self.gauge_of, Gauge())
 
 
-@ray.remote(num_cpus=1, num_returns="streaming", runtime_env=FEEDER, _generator_backpressure_num_objects=6)
+@ray.remote(num_cpus=1, num_returns="streaming", runtime_env=FEEDER)
 def _prepare(
-    run: pipeline.Run, reading: Reading, done: Collection[str]
+    run: pipeline.Run, reading: Reading, done: Collection[str], engines: int
 ) -> Iterator[Header | tuple[Question, ...] | Caseload]:
-    """Three objects for each caseload: its header for the driver, its questions for an engine, itself for settling."""
+    """For each caseload: its header for the driver, its questions for each engine, itself for settling.
+
+    A template's questions always go to the same engine, which so knows whether it was asked already."""
     give_way()
     try:
         for caseload in pipeline.prepare(run, reading, done):
-            yield Header(caseload.slice_id, caseload.rows_in, len(caseload.questions))
-            yield caseload.questions
+            parts: list[list[Question]] = [[] for _ in range(engines)]
+            for question in caseload.questions:
+                parts[int(question.template_id[:8], 16) % engines].append(question)
+            yield Header(caseload.slice_id, caseload.rows_in, tuple(map(len, parts)))
+            for part in parts:
+                yield tuple(part)
             yield caseload
     except ShardUnreadable as problem:
         yield Header(unreadable=Unreadable(reading.shard.uri, problem.what))
@@ -197,6 +204,6 @@ def _prepare(
 @ray.remote(
     num_cpus=0, runtime_env=FEEDER
 )  # bounded by the slices in flight; a share of a core could not be had while readers wait
-def _settle(run: pipeline.Run, caseload: Caseload, judgement: Judgement) -> Receipt:
+def _settle(run: pipeline.Run, caseload: Caseload, *judgements: Judgement) -> Receipt:
     give_way()
-    return pipeline.settle(run, caseload, judgement)
+    return pipeline.settle(run, caseload, sum(judgements, Judgement()))

@@ -33,6 +33,8 @@ class Judge:
 
     def __init__(self, run: pipeline.Run, load_engine: LoadEngine, log: Path) -> None:
         self.run, self.load_engine, self.log = run, load_engine, log
+        self.shared: pipeline.Shared = {}
+        self.repeats = 0
 
     async def load(self) -> None:
         """Prove the weights, load them, render the prompt. Raises PromiseBroken, WrongInput or TriageError."""
@@ -56,10 +58,12 @@ class Judge:
         self.prompt.room(self.engine.max_model_len, ANSWER_TOKENS)  # a context too small is said before any question
 
     async def judge(self, questions: tuple[Question, ...]) -> Judgement:
-        return await pipeline.judge(self.run, questions, self.prompt, self.engine)
+        judgement = await pipeline.judge(self.run, questions, self.prompt, self.engine, self.shared)
+        self.repeats += sum(answer.asked == 0 for answer in judgement.answers)
+        return judgement
 
     async def gauge(self) -> Gauge:
-        return self.engine.read()
+        return self.engine.read() + Gauge(repeats=self.repeats)
 
     async def describe(self) -> tuple[dict[str, Any], dict[str, float]]:
         """What the engine is, and its own counters."""

@@ -29,7 +29,10 @@ def condense(events: pl.DataFrame, level: Level) -> tuple[pl.DataFrame, pl.DataF
         template_id=pl.Series([template_id(text, level) for text in templates["template"]], dtype=pl.String)
     )
     events = events.join(templates, on="template", how="left", maintain_order="left").with_columns(
-        template_rows=pl.len().over("template_id").cast(pl.Int64)
+        template_rows=pl.len().over("template_id").cast(pl.Int64),
+        template_hosts=pl.col("host").drop_nulls().n_unique().over("template_id").cast(pl.Int64),
+        template_first=pl.col("timestamp").min().over("template_id"),
+        template_last=pl.col("timestamp").max().over("template_id"),
     )
     return events.drop("template"), templates
 

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from triage.errors import TriageError
 from triage.records import Usage
+
+SAMPLING: Final = {"temperature": 0, "label": "one token, the most probable of the labels' tokens"}
+"""How answers are drawn, for the identity of answers."""
 
 
 class EngineLost(TriageError):

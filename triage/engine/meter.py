@@ -15,6 +15,7 @@ class Gauge:
     """Totals since the engine was loaded. `busy_seconds` is the time with at least one answer outstanding."""
 
     labels: int = 0
+    repeats: int = 0  # questions that were not asked, since they had been
     explanations: int = 0
     explanations_begun: int = 0
     usage: Usage = field(default_factory=Usage)
@@ -23,6 +24,7 @@ class Gauge:
     def __add__(self, other: Gauge) -> Gauge:
         return Gauge(
             self.labels + other.labels,
+            self.repeats + other.repeats,
             self.explanations + other.explanations,
             self.explanations_begun + other.explanations_begun,
             self.usage + other.usage,

@@ -14,7 +14,7 @@ from triage.columns import LABELS
 from triage.prefilter.rules import INJECTION_TAG, Rule
 from triage.prefilter.sigma import HITS, Ruleset
 
-NOISE, RULED, ASKED = "noise", "ruled", "asked"
+NOISE, RULED, ASKED, CORRECTED = "noise", "ruled", "asked", "corrected"
 
 
 class Settling(Protocol):
@@ -39,7 +39,8 @@ class Settling(Protocol):
 def sift(events: pl.DataFrame, rules: Sequence[Rule], sigma: Ruleset | None = None) -> pl.DataFrame:
     """`events` with what the rules say of each:
 
-    outcome              noise (settled as benign), ruled (settled as review or escalate) or asked
+    outcome              noise (settled as benign), ruled (settled as review or escalate), asked, or corrected (it has
+                         a `correction`, which stands above rules)
     floor                rank in LABELS below which the verdict may not fall; 0 where no rule raised it
     rule_ids             the rules that hit, the deciding one first
     tags                 theirs
@@ -66,12 +67,16 @@ def sift(events: pl.DataFrame, rules: Sequence[Rule], sigma: Ruleset | None = No
     )
     settle, floor = pl.col("settle"), pl.col("floor")
     empty = pl.lit([], pl.List(pl.String))
+    if "correction" not in events.columns:
+        events = events.with_columns(correction=pl.lit(None, pl.String))
     return (
         events.with_row_index("row")
         .join(said, on="row", how="left", maintain_order="left")
         .with_columns(floor.fill_null(0), pl.col("rule_ids", "tags").fill_null(empty))
         .with_columns(
-            outcome=pl.when(settle > 0)
+            outcome=pl.when(pl.col("correction").is_not_null())
+            .then(pl.lit(CORRECTED))
+            .when(settle > 0)
             .then(pl.lit(RULED))
             .when((settle == 0) & (floor == 0))
             .then(pl.lit(NOISE))

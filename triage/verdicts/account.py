@@ -14,8 +14,11 @@ from pathlib import Path
 
 from triage.columns import DISPOSITIONS
 from triage.errors import PromiseBroken, WrongInput
-from triage.records import OUTCOMES, Account, Attempt, Receipt, Unreadable, Usage
+from triage.records import OUTCOMES, Account, Attempt, Receipt, Tally, Unreadable, Usage
 from triage.verdicts.commit import read_run, write_json
+from triage.verdicts.measured import measured
+
+_COUNTED = ("sample_questions", "templates_from_memory", "memory_refused")
 
 
 def open_account(output: Path, fresh: Account, started_at: str) -> Account:
@@ -70,7 +73,12 @@ def add_up(account: Account, receipts: Iterable[Receipt]) -> Account:
     dispositions: Counter[str] = Counter()
     settled: Counter[str] = Counter()
     usage, questions, slices = Usage(), 0, 0
+    counted: Counter[str] = Counter()
+    samples: dict[str, list[Tally]] = {"settled": [], "shared": []}
     for receipt in receipts:
+        counted.update({name: getattr(receipt, name) for name in _COUNTED})
+        for kind, tally in receipt.samples.items():
+            samples[kind].append(tally)
         rows.update(receipt.rows)
         dispositions.update(receipt.dispositions)
         settled.update(receipt.settled_by_rule)
@@ -82,6 +90,8 @@ def add_up(account: Account, receipts: Iterable[Receipt]) -> Account:
             **asdict(usage),
             "balanced": rows["rows_in"] == sum(rows[name] for name in OUTCOMES),
             "slices": slices,
+            **{name: counted[name] for name in _COUNTED},
+            "samples": {kind: measured(tallies, shift=kind == "shared") for kind, tallies in samples.items()},
             "questions": questions,
             "engine_seconds": sum(attempt.engine_seconds for attempt in log),
             "wall_seconds": sum(attempt.wall_seconds for attempt in log),

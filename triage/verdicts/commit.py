@@ -9,7 +9,6 @@ owner alone. A file without a receipt is a leftover, and the slice that is done 
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import hashlib
 import os
@@ -22,8 +21,9 @@ from typing import Any, Final
 import orjson
 import polars as pl
 
-from triage.errors import PromiseBroken, Stopped, TriageError, WrongInput
-from triage.records import Receipt, Usage
+from triage.errors import PromiseBroken, WrongInput
+from triage.files import publish, unwritable
+from triage.records import Receipt, Tally, Usage
 
 FOLDERS: Final = ("verdicts", "quarantine", "receipts", "logs")
 _WORK: Final = ".work"
@@ -105,14 +105,15 @@ def withdraw(output: Path, slice_id: str) -> None:
 
 
 def receipt_from(value: dict[str, Any]) -> Receipt:
-    return Receipt(**(value | {"usage": Usage(**value["usage"])}))
+    samples = {kind: Tally(**tally) for kind, tally in value["samples"].items()}
+    return Receipt(**(value | {"usage": Usage(**value["usage"]), "samples": samples}))
 
 
 def read_run(output: Path) -> dict[str, Any] | None:
     """OUTPUT's run.json, None where there is none. Raises PromiseBroken where it is damaged."""
     try:
         value = orjson.loads((output / "run.json").read_bytes())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError):
         raise PromiseBroken("cannot be read", where=str(output / "run.json"), expected="JSON") from None
@@ -127,40 +128,16 @@ def write_json(output: Path, target: Path, value: object) -> None:
     work = _work_file(output, target)
     with work.open("wb") as file:
         file.write(data)
-    _publish(work, target)
-
-
-def unwritable(output: Path, problem: OSError) -> TriageError:
-    """What a failed write means to the user: nothing is lost, and the run can be resumed."""
-    full = problem.errno in (errno.ENOSPC, errno.EDQUOT)
-    return Stopped(
-        "the disk is full" if full else f"cannot be written: {problem.strerror or type(problem).__name__}",
-        where=str(output),
-        next="make room, then start the same command again: it resumes"
-        if full
-        else "repair it, then start the same command again: it resumes",
-    )
+    publish(work, target)
 
 
 def _write_parquet(output: Path, target: Path, frame: pl.DataFrame) -> str:
     work = _work_file(output, target)
     frame.write_parquet(work, compression="zstd", statistics=True)
     digest = hashlib.sha256(work.read_bytes()).hexdigest()
-    _publish(work, target)
+    publish(work, target)
     return digest
 
 
 def _work_file(output: Path, target: Path) -> Path:
     return output / _WORK / f"{target.parent.name}-{target.name}-{os.getpid()}"
-
-
-def _publish(work: Path, target: Path) -> None:
-    """Make the finished file visible under its name, and durable."""
-    with work.open("rb") as file:
-        os.fsync(file.fileno())
-    work.replace(target)
-    folder = os.open(target.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

@@ -1,28 +1,40 @@
 """Give every event of a slice its verdict, and count where every row went.
 
-Promises: one verdict for each event that is not noise; the model raises a rule's floor and never lowers it;
-undecided where there is no answer; evidence is words of the event's own message, checked to be in it.
+Events that the same things decide are one case: a case is decided once and its verdict fanned out to its events.
+
+Promises: one verdict for each event that is not noise; the model raises a rule's floor and never lowers it, only a
+correction does; undecided where there is no answer; evidence is words of the event's own message, checked to be in it.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any, Final
 
 import polars as pl
 
-from triage.columns import LABELS, VERDICTS
+from triage.columns import LABELS, VERDICTS, Label
 from triage.errors import PromiseBroken
-from triage.records import OUTCOMES, Answer, Caseload, Shard
+from triage.records import OUTCOMES, Answer, Caseload, Correction, Shard
 from triage.verdicts.validate import Thresholds, disposition, margin
 
 _SEVERITY_OF = {"benign": "informational", "review": "medium", "escalate": "high"}
 """Where neither rule nor model names a severity."""
 
-FindEvidence = Callable[[str, str], str | None]
-"""(words of a template, message) -> the message's own words for them, or None."""
+FindEvidence = Callable[[str, str, str], str | None]
+"""(quotation, the template it is from, message) -> the message's own words for it, or None."""
+
+_CASE: Final = ("outcome", "floor", "rule", "template_id", "correction", "sampled", "own_id")
+"""What decides an event, beside the answers."""
+
+_DECIDED: Final = (
+    "disposition", "severity", "category", "p_benign", "p_review", "p_escalate", "confidence", "margin", "decided_by",
+    "rationale", "next_step", "reason", "route", "model_digest", "prompt_digest", "judged_in",
+)  # fmt: skip
+"""The columns of `verdicts` that a case decides."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,45 +57,33 @@ class Provenance:
     route: str = "local"
 
 
+@dataclass(frozen=True)
+class Deciding:
+    """All that decides cases: answers by template, rules and corrections by id."""
+
+    answers: Mapping[str, Answer]
+    rules: Mapping[str, RuleFacts]
+    corrections: Mapping[str, Correction]
+    thresholds: Thresholds
+    provenance: Provenance
+
+
 def fan_out(
-    caseload: Caseload,
-    answers: Sequence[Answer],
-    rules: Mapping[str, RuleFacts],
-    thresholds: Thresholds,
-    provenance: Provenance,
-    find_evidence: FindEvidence,
+    caseload: Caseload, deciding: Deciding, find_evidence: FindEvidence
 ) -> tuple[pl.DataFrame, dict[str, int], dict[str, int]]:
     """(`verdicts`, rows by outcome, noise rows by rule). Raises PromiseBroken where the rows do not balance."""
-    events = caseload.events
+    events = _with_raised(caseload.events, deciding).with_columns(rule=pl.col("rule_ids").list.first())
     noise = events.filter(outcome="noise")
-    settled_by = noise.group_by(pl.col("rule_ids").list.first().alias("rule")).len().sort("rule")
-    shown = events.filter(pl.col("outcome") != "noise")
-    answer_of = {answer.template_id: answer for answer in answers}
-    judged_at = datetime.now(UTC)
-    rows = [
-        _verdict(event, answer_of.get(event["template_id"]), rules, thresholds, provenance, find_evidence)
-        for event in shown.iter_rows(named=True)
-    ]
-    shard = caseload.slice.shard
-    verdicts = pl.DataFrame(
-        [
-            {
-                "event_id": event_id(shard, int(str(row["position"]))),
-                "shard": shard.uri,
-                **row,
-                "run_id": provenance.run_id,
-                "judged_at": judged_at,
-            }
-            for row in rows
-        ],
-        schema=VERDICTS,
-    )
+    settled_by = noise.group_by("rule").len().sort("rule")
+    verdicts = _verdicts(caseload, events.filter(pl.col("outcome") != "noise"), deciding, find_evidence)
     undecided = verdicts["disposition"] == "undecided"
-    ruled = verdicts["decided_by"] == "rule"
+    by = dict(verdicts.filter(~undecided).group_by("decided_by").len().iter_rows())
     counts = dict.fromkeys(OUTCOMES, 0) | {
         "rows_settled": noise.height,
-        "rows_ruled": int((ruled & ~undecided).sum()),
-        "rows_judged": int((~ruled & ~undecided).sum()),
+        "rows_ruled": by.get("rule", 0),
+        "rows_judged": by.get("model", 0),
+        "rows_from_memory": by.get("memory", 0),
+        "rows_corrected": by.get("analyst", 0),
         "rows_undecided": int(undecided.sum()),
         "rows_quarantined": caseload.quarantine.height,
     }
@@ -94,78 +94,146 @@ def fan_out(
     return verdicts, counts, dict(settled_by.iter_rows())
 
 
-def event_id(shard: Shard, position: int) -> str:
-    """32 hex digits: a hash of shard, its version and position."""
-    return hashlib.blake2b(f"{shard.identity} {position}".encode(), digest_size=16).hexdigest()
+def event_ids(shard: Shard, positions: pl.Series) -> pl.Series:
+    """32 hex digits each: a hash of shard, its version and position."""
+    start = hashlib.blake2b(f"{shard.identity} ".encode(), digest_size=16)
+
+    def one(position: int) -> str:
+        whole = start.copy()
+        whole.update(b"%d" % position)
+        return whole.hexdigest()
+
+    return pl.Series("event_id", [one(position) for position in positions], dtype=pl.String)
 
 
-def _verdict(
-    event: Mapping[str, object],
-    answer: Answer | None,
-    rules: Mapping[str, RuleFacts],
-    thresholds: Thresholds,
-    provenance: Provenance,
-    find_evidence: FindEvidence,
-) -> dict[str, object]:
-    """One row of `verdicts`, without the columns that all rows of a slice share."""
-    rule_ids = list(event["rule_ids"] or [])  # type: ignore[call-overload]
-    deciding = rules.get(rule_ids[0]) if rule_ids else None
-    floor = LABELS[int(event["floor"])]  # type: ignore[call-overload]
-    row: dict[str, object] = {
-        name: event[name]
-        for name in (
-            "position",
-            "timestamp",
-            "host",
-            "message",
-            "tags",
-            "injection_suspected",
-            "template_id",
-            "template_rows",
+def _with_raised(events: pl.DataFrame, deciding: Deciding) -> pl.DataFrame:
+    """Rows that a rule settled as benign, that were drawn to be judged anyway, and that the judge raised, are noise no
+    longer."""
+    drawn = (pl.col("outcome") == "noise") & (pl.col("sampled") == "settled")
+    raised = [
+        template_id
+        for template_id in events.filter(drawn)["template_id"].unique()
+        if _said(deciding.answers.get(template_id), deciding.thresholds) not in (None, "benign")
+    ]
+    return events.with_columns(
+        outcome=pl.when(drawn & pl.col("template_id").is_in(raised)).then(pl.lit("asked")).otherwise("outcome")
+    )
+
+
+def _verdicts(caseload: Caseload, shown: pl.DataFrame, deciding: Deciding, find_evidence: FindEvidence) -> pl.DataFrame:
+    cases = shown.select(_CASE).unique(maintain_order=True).with_row_index("case")
+    shown = shown.join(cases, on=_CASE, how="left", nulls_equal=True, maintain_order="left").with_row_index("row")
+    decided, quotes = [], {}
+    for case in cases.iter_rows(named=True):
+        verdict, answer = _verdict(case, deciding)
+        decided.append(verdict)
+        if answer and answer.explanation and answer.explanation.evidence:
+            quotes[case["case"]] = (answer.explanation.evidence, caseload.texts[answer.template_id])
+    shard, provenance = caseload.slice.shard, deciding.provenance
+    return (
+        shown.with_columns(
+            event_ids(shard, shown["position"]),
+            shard=pl.lit(shard.uri),
+            run_id=pl.lit(provenance.run_id),
+            judged_at=pl.lit(datetime.now(UTC)),
+            calibration_digest=pl.lit(None),
         )
-    }
-    row |= {"rule_ids": rule_ids, "evidence": [], "evidence_dropped": 0}
-    if event["outcome"] == "ruled":
-        return row | _by_rule(floor, deciding)
-    row |= {
+        .join(_frame(decided), on="case", how="left", maintain_order="left")
+        .join(_evidence(shown, quotes, find_evidence), on="row", how="left", maintain_order="left")
+        .with_columns(
+            pl.col("evidence").fill_null(pl.lit([], pl.List(pl.String))), pl.col("evidence_dropped").fill_null(0)
+        )
+        .select(pl.col(name).cast(kind) for name, kind in VERDICTS.items())
+    )
+
+
+def _frame(decided: list[dict[str, object]]) -> pl.DataFrame:
+    frame = pl.DataFrame(decided, schema={name: VERDICTS[name] for name in _DECIDED})
+    return frame.with_row_index("case")
+
+
+def _evidence(
+    shown: pl.DataFrame, quotes: Mapping[int, tuple[tuple[str, ...], str]], find_evidence: FindEvidence
+) -> pl.DataFrame:
+    """`row`, `evidence` and `evidence_dropped` of the events whose answer quotes something."""
+    rows = []
+    quoted = shown.select("row", "case", "message").filter(pl.col("case").is_in(list(quotes)))
+    for row, case, message in quoted.iter_rows():
+        evidence, text = quotes[case]
+        found = [find_evidence(words, text, message) for words in evidence]
+        kept = [words for words in found if words]
+        rows.append((row, list(dict.fromkeys(kept)), len(found) - len(kept)))
+    schema = {"row": pl.UInt32(), "evidence": pl.List(pl.String), "evidence_dropped": pl.Int64()}
+    return pl.DataFrame(rows, schema=schema, orient="row")
+
+
+def _verdict(case: Mapping[str, Any], deciding: Deciding) -> tuple[dict[str, object], Answer | None]:
+    """(what the case's events have of `_DECIDED`, the answer whose quotations are their evidence)."""
+    rule = deciding.rules.get(case["rule"])
+    floor = LABELS[case["floor"]]
+    if case["correction"] is not None:
+        return _by_analyst(deciding.corrections[case["correction"]]), None
+    if case["outcome"] == "ruled":
+        return _by_rule(floor, rule), None
+    answer = deciding.answers.get(case["template_id"])
+    said = _said(answer, deciding.thresholds)
+    note = None
+    if case["sampled"] == "settled":
+        note = f"drawn from what the rule {case['rule']} settled as benign"
+    own = deciding.answers.get(case["own_id"])
+    if own and (alone := _said(own, deciding.thresholds)) and said and LABELS.index(alone) > LABELS.index(said):
+        note = f"drawn to be judged on its own: the question it shared was answered {said}"
+        answer, said = own, alone
+    provenance = deciding.provenance
+    verdict: dict[str, object] = {
         "route": provenance.route,
         "model_digest": provenance.model_digest,
         "prompt_digest": provenance.prompt_digest,
+        "judged_in": (answer.judged_in if answer else None) or provenance.run_id,
     }
-    row |= {"judged_in": provenance.run_id}
-    if answer is None or answer.probabilities is None:
-        row |= {"reason": answer.reason if answer else "no answer came back"}
+    if answer is None or answer.probabilities is None or said is None:
+        verdict |= {"reason": answer.reason if answer else "no answer came back"}
         if floor != "benign":
-            return row | _by_rule(floor, deciding)
-        return row | {"disposition": "undecided", "decided_by": "model"}
+            return verdict | _by_rule(floor, rule), None
+        return verdict | {"disposition": "undecided", "decided_by": "model"}, None
     p = answer.probabilities
-    said = disposition(p, thresholds)
-    row |= {f"p_{label}": p[label] for label in LABELS} | {"margin": margin(p)}
+    verdict |= {f"p_{label}": p[label] for label in LABELS} | {"margin": margin(p)}
     if LABELS.index(said) < LABELS.index(floor):
         # The rule's word stands, and the model's lower opinion is kept beside it in the probabilities.
-        return row | _by_rule(floor, deciding) | {"confidence": p[floor]}
+        return verdict | _by_rule(floor, rule) | {"confidence": p[LABELS[case["floor"]]]}, None
     told = answer.explanation
-    quotes = [find_evidence(words, str(event["message"])) for words in told.evidence] if told else []
-    found = [quote for quote in quotes if quote]
-    return row | {
+    return verdict | {
         "disposition": said,
         "confidence": p[said],
-        "decided_by": "model",
+        "decided_by": "memory" if answer.judged_in else "model",
         "severity": (told.severity if told and said != "benign" else None) or _SEVERITY_OF[said],
         "category": told.category if told else None,
         "rationale": told.rationale if told else None,
         "next_step": told.next_step if told else None,
-        "evidence": list(dict.fromkeys(found)),
-        "evidence_dropped": len(quotes) - len(found),
-        "reason": told.problem if told else None,
-    }
+        "reason": note or (told.problem if told else None),
+    }, answer
 
 
-def _by_rule(label: str, deciding: RuleFacts | None) -> dict[str, object]:
+def _said(answer: Answer | None, thresholds: Thresholds) -> Label | None:
+    if answer is None or answer.probabilities is None:
+        return None
+    return disposition(answer.probabilities, thresholds)
+
+
+def _by_rule(label: str, rule: RuleFacts | None) -> dict[str, object]:
     return {
         "disposition": label,
         "decided_by": "rule",
-        "severity": (deciding.severity if deciding else None) or _SEVERITY_OF[label],
-        "category": deciding.category if deciding else None,
-        "rationale": deciding.because if deciding else None,
+        "severity": (rule.severity if rule else None) or _SEVERITY_OF[label],
+        "category": rule.category if rule else None,
+        "rationale": rule.because if rule else None,
+    }
+
+
+def _by_analyst(correction: Correction) -> dict[str, object]:
+    return {
+        "disposition": correction.disposition,
+        "decided_by": "analyst",
+        "severity": _SEVERITY_OF[correction.disposition],
+        "rationale": correction.because,
     }
