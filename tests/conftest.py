@@ -44,6 +44,7 @@ def write_tiny_model(folder: Path, fill: int = 0) -> Path:
 def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A registry of its own, with one approved model `default`."""
     monkeypatch.setenv("TRIAGE_MODELS", str(tmp_path / "models"))
+    monkeypatch.setenv("TRIAGE_KEY", str(tmp_path / "memory.key"))
     source = write_tiny_model(tmp_path / "tiny")
     registry.add("default", source, origin="tests", licence="none")
     registry.approve("default", "tests", "tests")

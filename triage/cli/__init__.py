@@ -13,6 +13,7 @@ import click
 from triage import __version__
 from triage.boundary import egress
 from triage.cli.looks import doctor, explain, show
+from triage.cli.memory import correct, memory
 from triage.cli.models import models
 from triage.cli.printing import print_json
 from triage.cli.runs import plan, run, status
@@ -68,5 +69,5 @@ def cli() -> None:
     """Read log shards with a language model on your own machines and leave a verdict on every line."""
 
 
-for command in (run, plan, status, show, explain, models, doctor):
+for command in (run, plan, status, show, explain, correct, memory, models, doctor):
     cli.add_command(command)

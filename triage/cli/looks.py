@@ -67,7 +67,7 @@ def explain(output: Path, event_id: str, count: int, json_: bool) -> None:
             }
         )
     else:
-        out.print(findings.explained(verdict, account.rules, neighbours, account.model["name"]))
+        out.print(findings.explained(verdict, account, neighbours))
 
 
 @click.command()

@@ -46,6 +46,12 @@ def _load(
     loaded = pipeline.load(job.load(job_file, inputs=inputs, output=output, model=model), limit_rows=limit_rows)
     for rule_id, reason in loaded.sigma.refused:
         click.echo(f"triage: Sigma rule {escaped(rule_id)} is not run: {escaped(reason)}", err=True)
+    if later := loaded.corrections_later:
+        click.echo(
+            f"triage: {later} correction(s) were made after the run in {loaded.output} began and are not in it; "
+            "next: choose another --output to have them",
+            err=True,
+        )
     return loaded
 
 

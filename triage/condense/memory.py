@@ -15,7 +15,7 @@ of their own and only `rewrite` removes any. Cannot tell that rows were taken aw
 from __future__ import annotations
 
 import fcntl
-import os
+import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -131,7 +131,7 @@ class Memory:
 
     def write(self, folder: str, name: str, rows: pl.DataFrame) -> None:
         """Put `rows` there as one file. Raises Stopped where that fails."""
-        work = self.path / ".work" / f"{folder}-{name}-{os.getpid()}"
+        work = self.path / ".work" / f"{folder}-{name}-{secrets.token_hex(4)}"
         try:
             rows.write_parquet(work, compression="zstd")
             publish(work, self.path / folder / f"{name}.parquet")
@@ -223,7 +223,7 @@ def open_memory(path: Path, *, create: bool) -> Memory | None:
             for folder in (path, *(path / name for name in FOLDERS)):
                 folder.mkdir(parents=folder == path, exist_ok=True, mode=0o700)
             if not (path / "key-id").exists():
-                work = path / ".work" / f"key-id-{os.getpid()}"
+                work = path / ".work" / f"key-id-{secrets.token_hex(4)}"
                 work.write_text(key.id)
                 publish(work, path / "key-id")
         there = (path / "key-id").read_text().strip()

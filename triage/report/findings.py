@@ -13,6 +13,7 @@ from rich.text import Text
 
 from triage.columns import VERDICTS
 from triage.errors import WrongInput
+from triage.records import Account
 from triage.report.escape import escaped
 
 WORST_FIRST: Final = ("escalate", "review", "undecided", "benign")
@@ -96,8 +97,9 @@ def find(verdicts: pl.LazyFrame, event_id: str) -> dict[str, Any]:
     return found.row(0, named=True)
 
 
-def explained(verdict: dict[str, Any], because: dict[str, str], around: Sequence[tuple[int, str]], model: str) -> Group:
+def explained(verdict: dict[str, Any], account: Account, around: Sequence[tuple[int, str]]) -> Group:
     """One verdict with what it rests on and the lines around it."""
+    because, corrections, model = account.rules, account.corrections, account.model["name"]
     facts = Table.grid(padding=(0, 2))
     facts.add_column(justify="right", style="dim", no_wrap=True)
     facts.add_column(overflow="fold")
@@ -130,10 +132,17 @@ def explained(verdict: dict[str, Any], because: dict[str, str], around: Sequence
     say("next step", verdict["next_step"])
     say("suspected", "the line may be talking to the model" if verdict["injection_suspected"] else None)
     say("reason", verdict["reason"])
-    say("template", f"{verdict['template_id']}, {verdict['template_rows']} row(s) of its slice")
+    hosts = f" of {verdict['template_hosts']} host(s)" if verdict["template_hosts"] else ""
+    say("template", f"{verdict['template_id']}, {verdict['template_rows']} row(s){hosts} in its slice")
+    if verdict["template_first"] != verdict["template_last"]:
+        say("from, to", f"{verdict['template_first']}, {verdict['template_last']}")
+    if made := corrections.get(verdict["correction"] or ""):
+        say("correction", f"{verdict['correction']} by {made['by']}, {made['at']}, until {made['until']}")
     if verdict["model_digest"]:
         say("model", f"{model}, weights {verdict['model_digest']}")
         say("prompt", verdict["prompt_digest"])
+    if verdict["decided_by"] == "memory":
+        say("asked in", f"run {verdict['judged_in']}; its rationale, if it gave one, stands in that run's output")
     say("run", f"{verdict['run_id']}, judged {verdict['judged_at']:%Y-%m-%d %H:%M:%S} UTC")
     nearby = Table.grid(padding=(0, 2))
     nearby.add_column(justify="right", style="dim", no_wrap=True)

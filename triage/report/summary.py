@@ -42,10 +42,18 @@ def summary(account: Account, output: Path) -> Group:
         verdicts.add_row(f"{account.dispositions.get(name, 0):,}", Text(name, STYLE[name]))
     side_by_side = Table.grid(padding=(0, 6))
     side_by_side.add_row(rows, verdicts)
-    lines = [Text(line) for line in _spent(account)]
+    lines = [Text(line) for line in (*_spent(account), *_measured(account))]
     notes = [
         Text(f"could not be read: {escaped(item['shard'])}: {item['reason']}", "yellow") for item in account.unreadable
     ]
+    if account.memory_refused:
+        notes.append(
+            Text(
+                f"{account.memory_refused:,} entries of the memory are not sealed with its key and were ignored: "
+                f"somebody changed {account.memory}",
+                "bold red",
+            )
+        )
     if all(approval["purpose"] == "demonstration" for approval in account.model["approvals"]):
         notes.append(
             Text(
@@ -64,6 +72,32 @@ def summary(account: Account, output: Path) -> Group:
     )
 
 
+def _measured(account: Account) -> list[str]:
+    """What the samples say, each in a sentence."""
+    lines = []
+    settled, shared = account.samples.get("settled"), account.samples.get("shared")
+    if settled and settled.rows:
+        drawn = settled.judged + settled.undecided
+        told = f"{settled.found:,} raised" + (f", {settled.undecided:,} undecided" if settled.undecided else "")
+        lines.append(
+            f"of {settled.rows:,} rows settled as benign {drawn:,} were drawn and judged anyway: {told}; "
+            f"with {settled.confidence:.0%} confidence the judge would have raised {settled.low:.1%} to "
+            f"{settled.high:.1%} of them (Korn-Graubard)"
+            if drawn
+            else f"none of {settled.rows:,} rows settled as benign was drawn to be judged ([sample] settled)"
+        )
+    if shared and shared.rows:
+        drawn = shared.judged + shared.undecided
+        lines.append(
+            f"of {shared.rows:,} events judged by a shared question {drawn:,} were drawn and judged on their own: "
+            f"{shared.found:,} changed disposition ({shared.low:.1%} to {shared.high:.1%}), p_benign by "
+            f"{shared.mean_shift_p_benign or 0:.3f} on average"
+            if drawn
+            else f"none of {shared.rows:,} events judged by a shared question was drawn ([sample] shared)"
+        )
+    return lines
+
+
 def _spent(account: Account) -> list[str]:
     last = account.attempt_log[-1]
     lines = []
@@ -71,10 +105,13 @@ def _spent(account: Account) -> list[str]:
         per_thousand = 1000 * account.questions / account.rows_in
         cached = account.cached_tokens / account.prompt_tokens if account.prompt_tokens else 0
         lines.append(
-            f"{account.questions:,} questions ({per_thousand:,.0f} per 1,000 rows), "
+            f"{account.questions:,} questions ({per_thousand:,.0f} per 1,000 rows"
+            f"{f', {account.sample_questions:,} of them for samples' if account.sample_questions else ''}), "
             f"{account.prompt_tokens:,} prompt tokens ({cached:.0%} from the prefix cache), "
             f"{account.output_tokens:,} output tokens"
         )
+    if account.templates_from_memory:
+        lines.append(f"{account.templates_from_memory:,} templates of slices answered from {account.memory}")
     if last.engine_seconds:
         tokens = last.prompt_tokens + last.output_tokens
         lines.append(
