@@ -40,8 +40,9 @@ def give_way() -> None:
 
 
 @contextlib.contextmanager
-def connected() -> Iterator[None]:
-    """Join the cluster of RAY_ADDRESS, or start one here that only loopback reaches and that leaves nothing behind."""
+def connected(least_cpus: int = 2) -> Iterator[None]:
+    """Join the cluster of RAY_ADDRESS, or start one here that only loopback reaches and that leaves nothing behind.
+    One that is started counts `least_cpus` cores at least: fewer would leave something waiting for ever."""
     quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
     if address := os.environ.get("RAY_ADDRESS"):
         ray.init(address=address, **quiet)
@@ -60,7 +61,7 @@ def connected() -> Iterator[None]:
     try:
         ray.init(
             address="local",
-            num_cpus=max(2, len(os.sched_getaffinity(0))),
+            num_cpus=max(least_cpus, len(os.sched_getaffinity(0))),
             include_dashboard=False,
             object_store_memory=_OBJECT_STORE_BYTES,
             _system_config=_LOCAL_CONFIG,

@@ -69,7 +69,7 @@ def run(
     Raises PromiseBroken or WrongInput where an engine cannot be loaded; later problems come back in the outcome.
     """
     show(Progress(of_bytes=0))
-    with connected(), stop_signals() as stop:  # in this order: ray sets handlers of its own when it starts
+    with connected((run.job.model.replicas or 1) + 1), stop_signals() as stop:  # in this order: ray sets handlers of its own when it starts
         pool = start_pool(run, load_engine, check=stop.check)
         driver = Driver(run, readings, done, pool, show, stop.check)
         problem: TriageError | None = None

@@ -89,6 +89,12 @@ def start_pool(
             f"{count} engines of {model.tensor_parallel} GPUs each, and the cluster has {gpus} GPUs",
             where="[model] replicas",
         )
+    cpus = int(ray.cluster_resources().get("CPU", 0))
+    if cpus < count + 1:
+        raise WrongInput(
+            f"{count} engines and a reader need {count + 1} cores, and the cluster has {cpus}",
+            where="[model] replicas",
+        )
     shared = ray.put(run)
     actor: Any = ray.remote(max_concurrency=run.job.run.slices_in_flight + 8, **resources)(judge)
     pool = [
