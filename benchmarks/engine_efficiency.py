@@ -54,6 +54,7 @@ class BenchJudge(cluster.Judge):
 
     async def bare(self, questions: tuple[Question, ...]) -> tuple[int, float]:
         """(prompt tokens, seconds) of the same prompts put into AsyncLLM directly."""
+        assert self.engine
         engine = self.engine._engine
         assert isinstance(engine, VllmEngine)
         asking = Asking(max_tokens=1, allowed_tokens=tuple(self.prompt.labels.values()))
@@ -63,6 +64,9 @@ class BenchJudge(cluster.Judge):
         return sum(answer.usage.prompt_tokens for answer in answers), time.monotonic() - started
 
     async def forget(self) -> None:
+        await self.load()
+        assert self.engine
+        self.shared.clear()
         engine = self.engine._engine
         assert isinstance(engine, VllmEngine)
         await engine.forget()
@@ -86,6 +90,7 @@ def write_lines(folder: Path, count: int) -> None:
 def load(folder: Path, slice_bytes: int) -> pipeline.Run:
     (folder / "job.toml").write_text(
         '[input]\npaths = ["lines.jsonl"]\nfields = { message = "message" }\n[output]\npath = "out"\n'
+        "[sample]\nsettled = 0\nshared = 0\n"
         f"[judge]\nreview_at = 1.0\nescalate_at = 1.0\n[run]\nslice_bytes = {slice_bytes}\n"
     )
     run = pipeline.load(job.load(folder / "job.toml"))

@@ -32,7 +32,7 @@ from triage.cluster.judge import Judge
 from triage.engine import prompt as prompts
 from triage.engine.generate import Asking, Completion, Engine, Tokenizer
 from triage.engine.vllm import Settings
-from triage.records import Caseload, Reading, Usage
+from triage.records import Caseload, Judgement, Question, Reading, Usage
 from triage.verdicts import commit
 
 import ray  # isort: skip  (after triage.cluster, which sets what Ray reads at import)
@@ -89,6 +89,10 @@ class SimulatedJudge(Judge):
     async def load(self) -> None:
         self.engine = Simulated(Path(), Settings())  # type: ignore[assignment]
         self.prompt = rendered(self.run)
+
+    async def judge(self, questions: tuple[Question, ...]) -> Judgement:
+        self.shared.clear()  # every round asks all
+        return await super().judge(questions)
 
     async def gauge(self) -> Any:
         from triage.engine.meter import Gauge

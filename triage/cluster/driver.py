@@ -66,11 +66,15 @@ def run(
 ) -> Outcome:
     """Do the slices of `readings` that are not in `done`, on the cluster that RAY_ADDRESS names or a local one.
 
-    Raises PromiseBroken or WrongInput where an engine cannot be loaded; later problems come back in the outcome.
+    Engines are loaded when the first question comes up: where memory and rules answer all, none is. Raises WrongInput
+    where the cluster has no room for them; what ends the work comes back in the outcome.
     """
     show(Progress(of_bytes=0))
-    with connected((run.job.model.replicas or 1) + 1), stop_signals() as stop:  # in this order: ray sets handlers of its own when it starts
-        pool = start_pool(run, load_engine, check=stop.check)
+    with (
+        connected((run.job.model.replicas or 1) + 1),
+        stop_signals() as stop,
+    ):  # in this order: ray sets handlers of its own when it starts
+        pool = start_pool(run, load_engine)
         driver = Driver(run, readings, done, pool, show, stop.check)
         problem: TriageError | None = None
         try:
@@ -106,6 +110,7 @@ class Driver:
         self.shared_run, self.shared_done = ray.put(run), ray.put(frozenset(done))
         self.waiting = list(reversed(list(readings)))
         self.reading: dict[Any, Reading] = {}  # a generator of caseloads -> what it reads
+        self.loading: list[Any] | None = None  # None until there is a question
         self.settling: dict[Any, Header] = {}  # a receipt to come -> its header
         self.receipts: list[Receipt] = []
         self.unreadable: list[Unreadable] = []
@@ -125,10 +130,17 @@ class Driver:
                 reading = self.waiting.pop()
                 caseloads = self.prepare.remote(self.shared_run, reading, self.shared_done, len(self.pool))
                 self.reading[caseloads] = reading
-            watched = [*self.settling, *(self.reading if len(self.settling) < most else ())]
+            watched = [
+                *(self.loading or ()),
+                *self.settling,
+                *(self.reading if len(self.settling) < most else ()),
+            ]
             ready, _ = ray.wait(watched, num_returns=1, timeout=TICK_SECONDS, fetch_local=False)
             for item in ready:
-                if item in self.settling:
+                if self.loading and item in self.loading:
+                    self.loading.remove(item)
+                    ray.get(item)
+                elif item in self.settling:
                     self._finish(item)
                 else:
                     self._forward(item)
@@ -149,6 +161,8 @@ class Driver:
             self.unreadable.append(header.unreadable)
             return
         parts = [next(caseloads) for _ in self.pool]
+        if self.loading is None and any(header.questions):
+            self.loading = [judge.load.remote() for judge in self.pool]
         judged = [
             judge.judge.remote(part)
             for judge, part, count in zip(self.pool, parts, header.questions, strict=True)

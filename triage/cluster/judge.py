@@ -12,10 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import ray
-import ray.exceptions
 
 from triage import pipeline
-from triage.cluster.connection import meaning
 from triage.custody.verify import proved
 from triage.engine import prompt as prompts
 from triage.engine.explain import ANSWER_TOKENS
@@ -33,18 +31,21 @@ class Judge:
 
     def __init__(self, run: pipeline.Run, load_engine: LoadEngine, log: Path) -> None:
         self.run, self.load_engine, self.log = run, load_engine, log
+        self.engine: Metered | None = None
         self.shared: pipeline.Shared = {}
         self.repeats = 0
 
     async def load(self) -> None:
-        """Prove the weights, load them, render the prompt. Raises PromiseBroken, WrongInput or TriageError."""
+        """Prove the weights, load them, render the prompt; once. Raises PromiseBroken, WrongInput or TriageError."""
+        if self.engine:
+            return
         _noise_to(self.log)
         model = self.run.job.model
         private = Path(tempfile.mkdtemp(prefix="triage-weights-"))
         try:
             with proved(self.run.model, private) as weights:
                 settings = Settings(model.max_model_len, model.tensor_parallel, model.prefix_caching)
-                self.engine = Metered(self.load_engine(weights, settings))
+                engine = Metered(self.load_engine(weights, settings))
         except TriageError:
             raise
         except Exception as problem:
@@ -54,32 +55,31 @@ class Judge:
             ) from None
         finally:
             shutil.rmtree(private, ignore_errors=True)
-        self.prompt = prompts.Prompt.render(self.run.prompt, self.engine.tokenizer)
-        self.prompt.room(self.engine.max_model_len, ANSWER_TOKENS)  # a context too small is said before any question
+        self.prompt = prompts.Prompt.render(self.run.prompt, engine.tokenizer)
+        self.prompt.room(engine.max_model_len, ANSWER_TOKENS)  # a context too small is said before any question
+        self.engine = engine
 
     async def judge(self, questions: tuple[Question, ...]) -> Judgement:
+        assert self.engine  # what is sent after `load` is done after it
         judgement = await pipeline.judge(self.run, questions, self.prompt, self.engine, self.shared)
         self.repeats += sum(answer.asked == 0 for answer in judgement.answers)
         return judgement
 
     async def gauge(self) -> Gauge:
-        return self.engine.read() + Gauge(repeats=self.repeats)
+        return (self.engine.read() if self.engine else Gauge()) + Gauge(repeats=self.repeats)
 
     async def describe(self) -> tuple[dict[str, Any], dict[str, float]]:
         """What the engine is, and its own counters."""
-        return self.engine.about(), self.engine.counters()
+        return (self.engine.about(), self.engine.counters()) if self.engine else ({}, {})
 
     async def close(self) -> None:
-        self.engine.close()
+        if self.engine:
+            self.engine.close()
 
 
-def start_pool(
-    run: pipeline.Run,
-    load_engine: LoadEngine,
-    judge: type[Judge] = Judge,
-    check: Callable[[], None] = lambda: None,
-) -> list[Any]:
-    """Engines, loaded and proved. Raises what the first of them that fails says."""
+def start_pool(run: pipeline.Run, load_engine: LoadEngine, judge: type[Judge] = Judge) -> list[Any]:
+    """The actors, as many as the job says or the GPUs allow; none has loaded its engine yet. Raises WrongInput where the
+    cluster has no room for them."""
     gpus = int(ray.cluster_resources().get("GPU", 0))
     model = run.job.model
     count = model.replicas or max(1, gpus // model.tensor_parallel)
@@ -97,19 +97,10 @@ def start_pool(
         )
     shared = ray.put(run)
     actor: Any = ray.remote(max_concurrency=run.job.run.slices_in_flight + 8, **resources)(judge)
-    pool = [
+    return [
         actor.remote(shared, load_engine, run.output / "logs" / f"engine-{run.attempt}-{number}.log")
         for number in range(count)
     ]
-    try:
-        loading = [member.load.remote() for member in pool]
-        while loading:
-            check()
-            loaded, loading = ray.wait(loading, timeout=1.0)
-            ray.get(loaded)
-    except ray.exceptions.RayError as problem:
-        raise meaning(problem) from None
-    return pool
 
 
 def _noise_to(log: Path) -> None:

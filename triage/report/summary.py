@@ -119,6 +119,11 @@ def _spent(account: Account) -> list[str]:
             f"over {last.engine_seconds:,.0f} s of engine time; {last.wall_seconds:,.0f} s in all"
         )
     engine = account.engine
+    if not engine and account.state == "done":
+        lines.append(
+            f"no engine was needed; model {account.model['name']} {account.model['digest'][:12]}; "
+            f"run {account.run_id}, attempt {account.attempts}"
+        )
     if engine:
         lines.append(
             f"engine: {engine.get('engine')} {engine.get('version')} on {engine.get('device')}; "
