@@ -4,7 +4,7 @@ setup:
 	@bash setup/install.sh
 
 demo: setup
-	@rm -rf demo/shards demo/verdicts
+	@rm -rf demo/shards demo/verdicts demo/memory
 	@.venv/bin/python demo/generate.py demo/shards
 	@.venv/bin/triage run demo/job.toml
 	@.venv/bin/triage show demo/verdicts --limit 12

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +28,23 @@ HOSTILE = [
     "disk sdb1 failed: unrecovered read error " + "at sector 8812 of the array, " * 700,
     "\x1b[2J\u202egnp.exe opened",
     "",
+    "Nov 10 10:00:00 web1 sshd[12]: the vault is open",
 ]
+RULES = """
+[[rule]]
+id = "closed"
+settle = "benign"
+because = "the end of a connection"
+when.message = { contains = "Connection closed" }
+"""
+SIGMA = """
+title: Open vault
+id: 00000000-0000-4000-8000-000000000000
+level: high
+tags: [attack.t1003]
+logsource: {product: linux, service: sshd}
+detection: {words: [vault is open], condition: words}
+"""
 
 
 @dataclass(frozen=True)
@@ -59,11 +76,14 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
             folder / "bgl.parquet"
         )
         inputs += [("openssh.jsonl", "line"), ("bgl.parquet", "line")]
+    (folder / "rules.toml").write_text(RULES)
+    (folder / "vault.yml").write_text(SIGMA)
     job = folder / "job.toml"
     job.write_text(
         "".join(f'[[input]]\npaths = ["{path}"]\nfields = {{ message = "{field}" }}\n' for path, field in inputs)
         # Low, so that the embedded model, which finds nearly everything benign, explains some lines.
-        + '[judge]\nreview_at = 0.12\n[output]\npath = "out"\n'
+        + '[judge]\nreview_at = 0.12\n[output]\npath = "out"\n[memory]\npath = "memory"\n'
+        + '[prefilter]\nrules = ["rules.toml"]\nsigma = ["vault.yml"]\n[sample]\nsettled = 0.5\nshared = 0.1\n'
     )
     return Story(job, folder / "out", triage("run", job, timeout=900))
 
@@ -87,7 +107,8 @@ def test_the_engine_was_vllm_with_the_proved_weights(story: Story) -> None:
 def test_every_verdict_can_be_read_and_is_sound(story: Story) -> None:
     verdicts = story.verdicts
     assert verdicts.schema == pl.Schema(VERDICTS)
-    assert verdicts.height == story.account["rows_in"] - story.account["rows_quarantined"]
+    account = story.account
+    assert verdicts.height == account["rows_in"] - account["rows_quarantined"] - account["rows_settled"]
     assert verdicts["event_id"].n_unique() == verdicts.height
     total = verdicts.select(pl.sum_horizontal(f"p_{label}" for label in LABELS)).to_series().drop_nulls()
     assert total.len() > 0
@@ -158,6 +179,38 @@ def test_show_and_explain_escape_what_they_show(story: Story) -> None:
     assert not {"\x1b", "\u202e"} & set(done.stdout)
 
 
+def test_a_hit_of_a_sigma_rule_carries_its_title_and_its_technique(story: Story) -> None:
+    (hit,) = story.verdicts.filter(pl.col("message").str.contains("vault")).to_dicts()
+    assert (hit["disposition"], hit["severity"], hit["decided_by"]) == ("escalate", "high", "rule")
+    assert "Open vault" in hit["rationale"]
+    assert "attack.t1003" in hit["tags"]
+
+
+def test_the_samples_were_judged_and_the_end_of_the_run_says_what_they_measured(story: Story) -> None:
+    shared = story.account["samples"]["shared"]
+    assert shared["judged"] > 0
+    assert 0 <= shared["low"] <= shared["rate"] <= shared["high"] <= 1
+    assert "were drawn and judged on their own" in " ".join(story.done.stdout.split())
+
+
+def test_the_next_run_asks_nothing_loads_nothing_and_says_the_same(story: Story) -> None:
+    done = triage("run", story.job, "--output", story.output.with_name("again"), timeout=300)
+    assert done.returncode == 0, done.stderr
+    again = Story(story.job, story.output.with_name("again"), done)
+    assert (again.account["questions"], again.account["engine"]) == (0, {})
+    shown = ["event_id", "disposition", "severity", "category", "p_benign", "p_escalate", "evidence"]
+    assert again.verdicts.select(shown).sort("event_id").equals(story.verdicts.select(shown).sort("event_id"))
+    assert again.account["rows_from_memory"] == story.account["rows_judged"]
+
+
+def test_the_memory_holds_no_log_text(story: Story) -> None:
+    rows = pl.concat([pl.read_parquet(file) for file in story.job.parent.glob("memory/answers/*.parquet")])
+    assert rows.height > 20
+    assert not {"canary", "root", "sshd", "parity"} & set(re.findall(r"[a-z]+", str(rows.to_dicts())))
+
+
 def test_real_shards_went_through(story: Story, shared: Path) -> None:
+    settled = story.account["rows_settled"]
+    assert 0 < settled < ROWS_OF_SHARED
     rows = dict(story.verdicts.group_by(pl.col("shard").str.extract(r"([a-z]+)\.\w+$")).len().iter_rows())
-    assert rows["openssh"] == rows["bgl"] == ROWS_OF_SHARED
+    assert rows["openssh"] + settled == rows["bgl"] == ROWS_OF_SHARED

@@ -70,10 +70,8 @@ def run(
     where the cluster has no room for them; what ends the work comes back in the outcome.
     """
     show(Progress(of_bytes=0))
-    with (
-        connected((run.job.model.replicas or 1) + 1),
-        stop_signals() as stop,
-    ):  # in this order: ray sets handlers of its own when it starts
+    engines = run.job.model.replicas or 1
+    with connected(engines + 1), stop_signals() as stop:  # in this order: ray sets handlers of its own when it starts
         pool = start_pool(run, load_engine)
         driver = Driver(run, readings, done, pool, show, stop.check)
         problem: TriageError | None = None

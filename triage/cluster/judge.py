@@ -78,8 +78,8 @@ class Judge:
 
 
 def start_pool(run: pipeline.Run, load_engine: LoadEngine, judge: type[Judge] = Judge) -> list[Any]:
-    """The actors, as many as the job says or the GPUs allow; none has loaded its engine yet. Raises WrongInput where the
-    cluster has no room for them."""
+    """The actors, as many as the job says or the GPUs allow; none has loaded its engine yet. Raises WrongInput where
+    the cluster has no room for them."""
     gpus = int(ray.cluster_resources().get("GPU", 0))
     model = run.job.model
     count = model.replicas or max(1, gpus // model.tensor_parallel)
