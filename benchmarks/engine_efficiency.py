@@ -43,6 +43,7 @@ from triage.condense.template import condense
 from triage.engine.generate import Asking
 from triage.engine.vllm import VllmEngine
 from triage.records import Question
+from triage.run import Run, load_run
 from triage.verdicts import commit
 
 HERE = Path(__file__).resolve().parent
@@ -87,17 +88,17 @@ def write_lines(folder: Path, count: int) -> None:
         file.writelines(orjson.dumps({"message": line}) + b"\n" for line in chosen["message"])
 
 
-def load(folder: Path, slice_bytes: int) -> pipeline.Run:
+def load(folder: Path, slice_bytes: int) -> Run:
     (folder / "job.toml").write_text(
         '[input]\npaths = ["lines.jsonl"]\nfields = { message = "message" }\n[output]\npath = "out"\n'
         "[sample]\nsettled = 0\nshared = 0\n"
         f"[judge]\nreview_at = 1.0\nescalate_at = 1.0\n[run]\nslice_bytes = {slice_bytes}\n"
     )
-    run = pipeline.load(job.load(folder / "job.toml"))
+    run = load_run(job.load(folder / "job.toml"))
     return replace(run, rules=(), run_id="benchmark")
 
 
-def job_turn(run: pipeline.Run, pool: list[object], turn: int) -> tuple[int, float]:
+def job_turn(run: Run, pool: list[object], turn: int) -> tuple[int, float]:
     """(prompt tokens, seconds) of the whole job, from plan to the last commit."""
     run = replace(run, job=run.job.model_copy(update={"output": job.Output(path=f"{run.output}-{turn}")}))
     commit.prepare_output(run.output)

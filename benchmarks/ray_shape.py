@@ -33,6 +33,7 @@ from triage.engine import prompt as prompts
 from triage.engine.generate import Asking, Completion, Engine, Tokenizer
 from triage.engine.vllm import Settings
 from triage.records import Caseload, Judgement, Question, Reading, Usage
+from triage.run import Run, load_run
 from triage.verdicts import commit
 
 import ray  # isort: skip  (after triage.cluster, which sets what Ray reads at import)
@@ -72,7 +73,7 @@ class Simulated:
     def close(self) -> None: ...
 
 
-def rendered(run: pipeline.Run) -> prompts.Prompt:
+def rendered(run: Run) -> prompts.Prompt:
     return prompts.Prompt(
         run.prompt,
         cast(Tokenizer, Letters()),
@@ -100,14 +101,14 @@ class SimulatedJudge(Judge):
         return Gauge()
 
 
-def tasks_and_actors(run: pipeline.Run, readings: tuple[Reading, ...], pool: list[Any]) -> None:
+def tasks_and_actors(run: Run, readings: tuple[Reading, ...], pool: list[Any]) -> None:
     cluster.Driver(run, readings, (), pool, lambda _: None).drive()
 
 
 class DataJudge:
     """The same, as Ray Data wants it: rows in, rows out."""
 
-    def __init__(self, run: pipeline.Run) -> None:
+    def __init__(self, run: Run) -> None:
         self.run, self.prompt = run, rendered(run)
         self.engine: Simulated | None = None
 
@@ -119,7 +120,7 @@ class DataJudge:
         yield {"caseload": [batch["caseload"][0]], "judgement": [pickle.dumps(judgement)]}
 
 
-def ray_data(run: pipeline.Run, readings: tuple[Reading, ...], _: list[Any]) -> None:
+def ray_data(run: Run, readings: tuple[Reading, ...], _: list[Any]) -> None:
     def prepare(row: dict[str, Any]) -> Iterator[dict[str, Any]]:
         for caseload in pipeline.prepare(run, pickle.loads(row["reading"])):
             yield {"caseload": pickle.dumps(caseload)}
@@ -163,7 +164,7 @@ def main() -> None:
             '[input]\npaths = ["lines.jsonl"]\nfields = { message = "message" }\n[condense]\nlevel = "exact"\n'
             '[output]\npath = "out"\n[run]\nslice_bytes = 65536\n'
         )
-        run = replace(pipeline.load(job.load(folder / "job.toml")), run_id="benchmark")
+        run = replace(load_run(job.load(folder / "job.toml")), run_id="benchmark")
         ideal = options.rows * SERVICE_SECONDS / AT_ONCE
         seconds: dict[str, list[float]] = {"tasks and actors": [], "Ray Data": []}
         with cluster.connected():

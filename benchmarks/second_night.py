@@ -5,7 +5,7 @@
 Night one: the first `--rows` lines of each of the twelve shared systems through `triage run` with the real engine and a
 new memory. Night two: the same lines in another order, with other times, process ids, long numbers and hexadecimal
 ids (`disguised`, which knows nothing of the masks), through `triage run` again. Then what would be asked on night two
-with one word more in the prompt, and with one byte of the weights changed (`pipeline.forecast`: nothing is loaded).
+with one word more in the prompt, and with one byte of the weights changed (`forecast`: nothing is loaded).
 The share is of templates that a slice needs, which is what is asked where there is no memory.
 """
 
@@ -28,7 +28,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from triage import job, pipeline
 from triage.custody import registry
+from triage.forecast import forecast
 from triage.records import digest_of
+from triage.run import Run, load_run
 
 TRIAGE = Path(sys.executable).parent / "triage"
 MONTHS = "Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec"
@@ -90,9 +92,9 @@ def changed_weights(folder: Path, model: str) -> str:
     return "changed"
 
 
-def forecast(run: pipeline.Run) -> tuple[int, int]:
+def expected(run: Run) -> tuple[int, int]:
     """(questions that would be asked, rows that memory would answer)."""
-    counts, _ = pipeline.forecast(run, pipeline.plan(run))
+    counts, _ = forecast(run, pipeline.plan(run))
     return sum(count["questions"] for count in counts.values()), sum(count["known"] for count in counts.values())
 
 
@@ -124,8 +126,8 @@ def main() -> None:
         )
         first = judged(write_job(folder, one, "first", given.model))
         print(f"night one: {first['questions']} questions, {first['engine_seconds']:.0f} s of engine time")
-        plain = pipeline.load(job.load(write_job(folder, two, "second", given.model)))
-        asked, known = forecast(plain)
+        plain = load_run(job.load(write_job(folder, two, "second", given.model)))
+        asked, known = expected(plain)
         second = judged(write_job(folder, two, "second", given.model))
         found = second["templates_from_memory"]
         needed = found + second["questions"]
@@ -138,11 +140,11 @@ def main() -> None:
         say("one word more in the prompt", replace(plain, prompt=replace(plain.prompt, digest=digest_of(system))))
         os.environ["TRIAGE_MODELS"] = registry_copy(folder, given.model)
         other = write_job(folder, two, "other", changed_weights(folder, given.model))
-        say("one bit of the weights", pipeline.load(job.load(other)))
+        say("one bit of the weights", load_run(job.load(other)))
 
 
-def say(what: str, run: pipeline.Run) -> None:
-    questions, rows = forecast(run)
+def say(what: str, run: Run) -> None:
+    questions, rows = expected(run)
     print(f"{what} changed: {questions} questions, {rows} rows from memory")
 
 

@@ -10,8 +10,10 @@ from pathlib import Path
 import orjson
 import pytest
 
-from triage import job, pipeline
+from triage import job
 from triage.custody import registry
+from triage.run import Run
+from triage.run import load_run as load_run_of
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -70,5 +72,5 @@ def write_job(tmp_path: Path) -> WriteJob:
     return write
 
 
-def load_run(path: Path, **options: int) -> pipeline.Run:
-    return pipeline.load(job.load(path), **options)
+def load_run(path: Path, **options: int) -> Run:
+    return load_run_of(job.load(path), **options)

@@ -90,6 +90,14 @@ def test_a_changed_byte_of_weights_stops_the_run_before_any_work(
 
 
 @pytest.mark.usefixtures("models")
+def test_a_shard_that_cannot_be_read_is_an_exit_code_of_its_own(write_job: WriteJob, tmp_path: Path) -> None:
+    path = write_job(["session opened"])
+    (tmp_path / "shards" / "empty.parquet").write_bytes(b"")
+    assert triage("plan", path).returncode == 6
+    assert triage("plan", path, "--json").returncode == 6
+
+
+@pytest.mark.usefixtures("models")
 def test_plan_says_what_would_be_read_and_asked_and_writes_nothing(write_job: WriteJob, tmp_path: Path) -> None:
     path = write_job(["session 1 opened", "session 2 opened", "failed"])
     planned = orjson.loads(triage("plan", path, "--json").stdout)

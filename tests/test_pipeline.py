@@ -16,7 +16,9 @@ from triage import pipeline
 from triage.custody import registry
 from triage.engine import prompt as prompts
 from triage.errors import WrongInput
+from triage.forecast import forecast
 from triage.records import OUTCOMES, Receipt
+from triage.run import Run
 from triage.verdicts.commit import prepare_output, receipts
 
 pytestmark = pytest.mark.usefixtures("models")
@@ -30,7 +32,7 @@ detection: {words: [vault is open], condition: words}
 """
 
 
-def run_through(run: pipeline.Run) -> list[Receipt]:
+def run_through(run: Run) -> list[Receipt]:
     """The whole of a run, one slice after the other."""
     prepare_output(run.output)
     engine = FakeEngine()
@@ -94,14 +96,14 @@ def test_a_hit_of_a_sigma_rule_is_settled_without_a_question(write_job: WriteJob
     (tmp_path / "s.yml").write_text(SIGMA)
     lines = ["Nov 10 10:00:00 web1 sshd[12]: the vault is open", "the vault is open"]
     run = load_run(write_job(lines, '[prefilter]\nsigma = ["s.yml"]\n'))
-    counts, _ = pipeline.forecast(run, pipeline.plan(run))
+    counts, _ = forecast(run, pipeline.plan(run))
     assert [(count["ruled"], count["questions"]) for count in counts.values()] == [(1, 1)]
 
 
 def test_a_forecast_is_what_is_then_read_and_asked(write_job: WriteJob, tmp_path: Path) -> None:
     (tmp_path / "noise.toml").write_text(RULES)
     run = load_run(write_job(["noise", "ok 1", "ok 2", "failed"], '[prefilter]\nrules = ["noise.toml"]\n'))
-    counts, unreadable = pipeline.forecast(run, pipeline.plan(run))
+    counts, unreadable = forecast(run, pipeline.plan(run))
     told = {"rows": 4, "quarantined": 0, "settled": 1, "ruled": 0, "corrected": 0, "known": 0, "questions": 2}
     assert list(counts.values()) == [told]
     assert unreadable == []

@@ -27,6 +27,7 @@ from triage.engine import prompt as prompts
 from triage.engine.meter import Metered
 from triage.errors import TriageError
 from triage.records import OUTCOMES, Account, Reading, Receipt
+from triage.run import Run
 
 ray.cloudpickle.register_pickle_by_value(sys.modules[tests.fake_engine.__name__])
 pytestmark = pytest.mark.usefixtures("models")
@@ -52,9 +53,7 @@ def verdicts_of(output: Path) -> pl.DataFrame:
     return pl.read_parquet(output / "verdicts" / "*.parquet").sort("position")
 
 
-def in_process(
-    run: pipeline.Run, readings: Collection[Reading], done: Collection[str], show: object
-) -> cluster.Outcome:
+def in_process(run: Run, readings: Collection[Reading], done: Collection[str], show: object) -> cluster.Outcome:
     """What `cluster.run` does, one slice after the other, with the stand-in engine."""
     engine = Metered(FakeEngine())
     prompt = prompts.Prompt.render(run.prompt, engine.tokenizer)

@@ -17,6 +17,7 @@ from triage import cluster, pipeline
 from triage.condense.memory import oldest
 from triage.errors import PromiseBroken, ShardUnreadable, TriageError, WrongInput
 from triage.records import Account, Correction, Plan, Reading, Receipt, digest_of
+from triage.run import Run
 from triage.verdicts import account as accounts
 from triage.verdicts import commit
 
@@ -33,7 +34,7 @@ class Ended:
 
 
 def attempt(
-    run: pipeline.Run,
+    run: Run,
     show: Callable[[cluster.Progress], None],
     *,
     retry_undecided: bool = False,
@@ -84,7 +85,7 @@ def attempt(
     return Ended(account, problem)
 
 
-def is_done(run: pipeline.Run, reading: Reading, receipts: Mapping[str, Receipt]) -> bool:
+def is_done(run: Run, reading: Reading, receipts: Mapping[str, Receipt]) -> bool:
     """Whether every slice of `reading` is committed. Where the slices are known only by reading, the receipts tell:
     the last one, and the chain from it to the first."""
     if reading.slices is not None:
@@ -100,7 +101,7 @@ def is_done(run: pipeline.Run, reading: Reading, receipts: Mapping[str, Receipt]
     return link is not None
 
 
-def _fresh(run: pipeline.Run, plan: Plan) -> Account:
+def _fresh(run: Run, plan: Plan) -> Account:
     configuration = run.configuration()
     shards = sorted({reading.shard.identity for reading in plan.readings})
     return Account(

@@ -25,10 +25,7 @@ def main() -> NoReturn:
     """The program. Every failure is one line on standard error, or one JSON object, and its exit code."""
     egress.switch_off()
     try:
-        cli.main(standalone_mode=False)
-        code = 0
-    except click.exceptions.Exit as done:
-        code = done.exit_code
+        code = cli.main(standalone_mode=False) or 0  # the code of a click Exit; commands themselves return nothing
     except click.ClickException as refusal:
         command = getattr(getattr(refusal, "ctx", None), "command_path", "triage")
         code = _fail(WrongInput(refusal.format_message().rstrip("."), where=command, next=f"{command} --help"))

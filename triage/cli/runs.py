@@ -14,9 +14,11 @@ from rich.text import Text
 from triage import job, pipeline
 from triage.cli.printing import PathArgument, as_json, committed, out, print_json
 from triage.errors import ShardUnreadable
+from triage.forecast import COLUMNS, forecast
 from triage.report import progress
 from triage.report.escape import escaped
 from triage.report.summary import summary
+from triage.run import Run, load_run
 from triage.verdicts import account as accounts
 
 
@@ -42,8 +44,8 @@ def _job_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def _load(
     job_file: Path, inputs: tuple[str, ...], output: str | None, model: str | None, limit_rows: int | None
-) -> pipeline.Run:
-    loaded = pipeline.load(job.load(job_file, inputs=inputs, output=output, model=model), limit_rows=limit_rows)
+) -> Run:
+    loaded = load_run(job.load(job_file, inputs=inputs, output=output, model=model), limit_rows=limit_rows)
     for rule_id, reason in loaded.sigma.refused:
         click.echo(f"triage: Sigma rule {escaped(rule_id)} is not run: {escaped(reason)}", err=True)
     if later := loaded.corrections_later:
@@ -110,16 +112,13 @@ def plan(
     """What would be read, kept and asked; nothing is run."""
     loaded = _load(job_file, inputs, output, model, limit_rows)
     planned = pipeline.plan(loaded)
-    forecast, unreadable = pipeline.forecast(loaded, planned)
+    expected, unreadable = forecast(loaded, planned)
     problems = [*planned.unreadable, *unreadable]
-    totals = {
-        name: sum(row[name] for row in forecast.values())
-        for name in ("rows", "quarantined", "settled", "ruled", "corrected", "known", "questions")
-    }
+    totals = {name: sum(row[name] for row in expected.values()) for name in COLUMNS}
     if json_:
         print_json(
             {
-                "shards": forecast,
+                "shards": expected,
                 "totals": totals,
                 "unreadable": [asdict(u) for u in problems],
                 "output": str(loaded.output),
@@ -131,7 +130,7 @@ def plan(
         table.add_column("shard", overflow="fold")
         for name in totals:
             table.add_column(name, justify="right")
-        for shard, row in forecast.items():
+        for shard, row in expected.items():
             table.add_row(Text(escaped(_short(shard))), *(f"{row[name]:,}" for name in totals))
         table.add_row(Text("all", "bold"), *(f"{count:,}" for count in totals.values()))
         out.print(table)

@@ -18,6 +18,7 @@ from triage.engine.meter import Gauge
 from triage.engine.vllm import VllmEngine
 from triage.errors import ShardUnreadable, TriageError
 from triage.records import Caseload, Judgement, Question, Reading, Receipt, Unreadable
+from triage.run import Run
 
 TICK_SECONDS = 1.0
 
@@ -57,7 +58,7 @@ class Outcome:
 
 
 def run(
-    run: pipeline.Run,
+    run: Run,
     readings: Collection[Reading],
     done: Collection[str],
     show: Callable[[Progress], None],
@@ -97,7 +98,7 @@ class Driver:
 
     def __init__(
         self,
-        run: pipeline.Run,
+        run: Run,
         readings: Collection[Reading],
         done: Collection[str],
         pool: list[Any],
@@ -194,7 +195,7 @@ class Driver:
 
 @ray.remote(num_cpus=1, num_returns="streaming", runtime_env=FEEDER)
 def _prepare(
-    run: pipeline.Run, reading: Reading, done: Collection[str], engines: int
+    run: Run, reading: Reading, done: Collection[str], engines: int
 ) -> Iterator[Header | tuple[Question, ...] | Caseload]:
     """For each caseload: its header for the driver, its questions for each engine, itself for settling.
 
@@ -216,6 +217,6 @@ def _prepare(
 @ray.remote(
     num_cpus=0, runtime_env=FEEDER
 )  # bounded by the slices in flight; a share of a core could not be had while readers wait
-def _settle(run: pipeline.Run, caseload: Caseload, *judgements: Judgement) -> Receipt:
+def _settle(run: Run, caseload: Caseload, *judgements: Judgement) -> Receipt:
     give_way()
     return pipeline.settle(run, caseload, sum(judgements, Judgement()))

@@ -22,6 +22,7 @@ from triage.engine.meter import Gauge, Metered
 from triage.engine.vllm import Settings
 from triage.errors import TriageError, WrongInput
 from triage.records import Judgement, Question
+from triage.run import Run
 
 LoadEngine = Callable[[Path, Settings], Engine]
 
@@ -29,7 +30,7 @@ LoadEngine = Callable[[Path, Settings], Engine]
 class Judge:
     """The actor: one engine, and many caseloads in flight in it."""
 
-    def __init__(self, run: pipeline.Run, load_engine: LoadEngine, log: Path) -> None:
+    def __init__(self, run: Run, load_engine: LoadEngine, log: Path) -> None:
         self.run, self.load_engine, self.log = run, load_engine, log
         self.engine: Metered | None = None
         self.shared: pipeline.Shared = {}
@@ -77,7 +78,7 @@ class Judge:
             self.engine.close()
 
 
-def start_pool(run: pipeline.Run, load_engine: LoadEngine, judge: type[Judge] = Judge) -> list[Any]:
+def start_pool(run: Run, load_engine: LoadEngine, judge: type[Judge] = Judge) -> list[Any]:
     """The actors, as many as the job says or the GPUs allow; none has loaded its engine yet. Raises WrongInput where
     the cluster has no room for them."""
     gpus = int(ray.cluster_resources().get("GPU", 0))
