@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import functools
 import ipaddress
-import re
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from functools import reduce
@@ -228,43 +227,3 @@ def needed(tree: Tree, price: Callable[[tuple[str, str]], float]) -> Words | Non
     if isinstance(tree, All):
         return min(found, key=lambda words: sum(map(price, words)), default=None)
     return frozenset().union(*found) if found and len(found) == len(parts) else None
-
-
-_ESCAPED = re.compile(r"\\(.)", re.DOTALL)
-
-
-def rust(pattern: str) -> str:
-    r"""A pattern in the syntax that Sigma means (that of PCRE and Python) as Rust's engine writes it.
-
-    Only what both read differently is rewritten: `\<` and `\>` are plain letters there, and so are `[`, `&&`, `--`
-    and `~~` inside a class. What Rust's engine has not (look-around, back-references) it refuses itself.
-    """
-    out: list[str] = []
-    inside, i = False, 0
-    while i < len(pattern):
-        two, one = pattern[i : i + 2], pattern[i]
-        if one == "\\" and len(two) == 2:
-            out.append(two[1] if two[1] in "<>" else two)
-            i += 2
-            continue
-        if not inside and one == "[":
-            inside = True
-            head = re.match(r"\[\^?\]?", pattern[i:])
-            assert head is not None
-            out.append(head[0].replace("]", r"\]"))
-            i += len(head[0])
-            continue
-        if inside and one == "[" and not re.match(r"\[:\^?[a-z]+:\]", pattern[i:]):
-            out.append(r"\[")
-        elif inside and one == "[":
-            end = pattern.index(":]", i) + 2
-            out.append(pattern[i:end])
-            i = end
-            continue
-        elif inside and two in ("&&", "--", "~~"):
-            out.append("\\" + one)
-        else:
-            inside = inside and one != "]"
-            out.append(one)
-        i += 1
-    return "".join(out)
