@@ -88,6 +88,11 @@ def columns(tree: Tree) -> tuple[str, ...]:
     return tuple(names)
 
 
+def fields_of(tree: Tree) -> set[str]:
+    """The fields that the tree asks for."""
+    return {name.removeprefix(FOLD) for name in columns(tree)}
+
+
 _FOLDABLE = {"equals", "contains", "starts", "ends", "like", "bool"}
 
 
@@ -210,20 +215,22 @@ def _against_field(test: Test, listed: Collection[str]) -> pl.Expr:
 
 SHORTEST = 2
 """Words with fewer letters are in too many values to be worth a look."""
+SETS = 3
+"""A fourth set of words spares less than it costs to look for them."""
 
 
-def needed(tree: Tree, price: Callable[[tuple[str, str]], float]) -> Words | None:
-    """Words one of which an event must hold to meet the tree, the cheapest such set; None where there is none."""
+def needed(tree: Tree, price: Callable[[tuple[str, str]], float]) -> tuple[Words, ...]:
+    """Sets of words: an event that meets the tree holds a word of each. The cheapest, SETS of them at most."""
     if isinstance(tree, Not):
-        return None
+        return ()
     if isinstance(tree, Test):
         if tree.name not in _FOLDABLE - {"bool"}:
-            return None
+            return ()
         texts = tree.words if tree.name == "like" else (str(tree.value),)
         known = [(tree.field, text) for text in map(fold, texts) if len(text) >= SHORTEST]
-        return frozenset({min(known, key=price)}) if known else None
+        return (frozenset({min(known, key=price)}),) if known else ()
     parts = [needed(part, price) for part in tree.parts]
-    found = [part for part in parts if part is not None]
     if isinstance(tree, All):
-        return min(found, key=lambda words: sum(map(price, words)), default=None)
-    return frozenset().union(*found) if found and len(found) == len(parts) else None
+        sets = dict.fromkeys(words for part in parts for words in part)
+        return tuple(sorted(sets, key=lambda words: sum(map(price, words)))[:SETS])
+    return (frozenset().union(*(part[0] for part in parts)),) if parts and all(parts) else ()
