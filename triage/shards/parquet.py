@@ -12,9 +12,8 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from triage.columns import CANONICAL
 from triage.records import Reading, Shard, Slice
-from triage.shards.normalise import Fields, as_text, canonical_json, events_of, reach, with_time
+from triage.shards.normalise import Fields, as_text, canonical_json, events_of, frame_of, reach
 from triage.shards.rows import CHUNK_BYTES, SliceRows, with_quarantine
 from triage.shards.store import open_store
 
@@ -188,9 +187,8 @@ def _parquet_events(positions: Sequence[int], table: pa.Table, fields: Fields) -
     sources = dict(fields)
     if "message" not in sources:
         return events_of(positions, _rows(table), fields)
-    columns: dict[str, pl.Series] = {"position": pl.Series(positions, dtype=pl.Int64)}
-    for column in CANONICAL:
-        source = sources.get(column, "")
+    columns: dict[str, pl.Series] = {}
+    for column, source in fields:
         top = source.split(".")[0]
         if source in table.column_names:
             series = pl.Series(pl.from_arrow(table.column(source)))
@@ -199,8 +197,8 @@ def _parquet_events(positions: Sequence[int], table: pa.Table, fields: Fields) -
             values = pl.Series(pl.from_arrow(table.column(top))).to_list()
             columns[column] = pl.Series([as_text(reach({top: v}, source)) for v in values], dtype=pl.String)
         else:
-            columns[column] = pl.repeat(None, len(positions), dtype=pl.String, eager=True)
-    return with_time(pl.DataFrame(columns))
+            columns[column] = pl.Series(dtype=pl.String).clear(len(positions))
+    return frame_of(pl.Series(positions, dtype=pl.Int64), columns)
 
 
 def _series_as_text(series: pl.Series) -> pl.Series:
