@@ -199,11 +199,11 @@ def _parsed(positions: list[int], block: list[bytes], max_record_bytes: int, lim
 
 def _all_plain(block: list[bytes], max_record_bytes: int) -> list[dict[str, Any]] | None:
     """The values of a block whose lines are all records that nothing is to be said of; None for any other."""
-    longest = max(map(len, block), default=0)
-    if longest > max_record_bytes:
+    # A record nested too deeply has as many brackets, and as many again that close them.
+    long = [line for line in block if len(line) > _NEVER_DEEP]
+    if long and (max(map(len, long)) > max_record_bytes or any(map(_may_be_deep, long))):
         return None
-    # So deep a record has as many brackets, and as many again that close them.
-    if longest > 2 * _SAFE_DEPTH and any(len(line) > 2 * _SAFE_DEPTH and _may_be_deep(line) for line in block):
+    if max_record_bytes < _NEVER_DEEP and any(len(line) > max_record_bytes for line in block):
         return None
     try:
         records = list(map(orjson.loads, block))
@@ -243,6 +243,7 @@ def _parse(line: bytes, max_record_bytes: int) -> tuple[str, Any]:
 
 
 _SAFE_DEPTH = 200
+_NEVER_DEEP = 2 * _SAFE_DEPTH
 _JSON_TYPES = {
     list: "a list",
     str: "a string",
