@@ -56,13 +56,6 @@ def reach(record: Mapping[str, Any], path: str) -> Any:
     return value
 
 
-def events_of(positions: Sequence[int], records: Sequence[Mapping[str, Any]], fields: Fields) -> pl.DataFrame:
-    """The records as `events`: canonical columns, text, `timestamp` in UTC; `message` null where there is none."""
-    columns = Columns(fields)
-    columns.add(positions, records)
-    return columns.events()
-
-
 class Columns:
     """The columns of `events`, filled block by block; of a record only the text that `fields` ask for is kept."""
 

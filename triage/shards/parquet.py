@@ -13,9 +13,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from triage.records import Reading, Shard, Slice
-from triage.shards.normalise import Fields, as_text, canonical_json, events_of, frame_of, reach
+from triage.shards.normalise import Columns, Fields, as_text, canonical_json, frame_of, reach
 from triage.shards.rows import CHUNK_BYTES, SliceRows, with_quarantine
 from triage.shards.store import open_store
+
+_ROWS_AT_ONCE = 4096
+"""Rows as values of Python take several times what they take as columns; so few are there at a time."""
 
 
 def footer(shard: Shard) -> pq.FileMetaData:
@@ -186,7 +189,10 @@ def _parquet_events(positions: Sequence[int], table: pa.Table, fields: Fields) -
     """Canonical columns, by polars where the types allow it, value by value where they do not."""
     sources = dict(fields)
     if "message" not in sources:
-        return events_of(positions, _rows(table), fields)
+        whole = Columns(fields)
+        for start in range(0, table.num_rows, _ROWS_AT_ONCE):
+            whole.add(positions[start : start + _ROWS_AT_ONCE], _rows(table.slice(start, _ROWS_AT_ONCE)))
+        return whole.events()
     columns: dict[str, pl.Series] = {}
     for column, source in fields:
         top = source.split(".")[0]
