@@ -287,7 +287,8 @@ def test_hostile_messages_cost_no_more_than_their_length(folder: Path) -> None:
     deep = '{"event": {"dataset": "linux.sshd"}, "f": ' + '{"a": ' * 900 + '"a needle\\u0021"' + "}" * 900 + "}"
     long = "type=EXECVE msg=audit(1.1:1): " + "a" * 1_000_000 + " needle"
     lists = '{"event": {"dataset": "linux.sshd"}, "f": ' + "[" * 900 + '"needle"' + "]" * 900 + "}"
-    assert hits(rules, deep, long, lists, '{"event": ', "", "{}") == [True, True, True, False, False, False]
+    many = '{"event": {"dataset": "linux.sshd"}, "f": [' + '{"a": "x"}, ' * 100_000 + '{"a": "needle"}]}'
+    assert hits(rules, deep, long, lists, many, '{"event": ', "", "{}") == [True] * 4 + [False] * 3
 
 
 @pytest.mark.parametrize(("pattern", "text"), [(r"[a&&b]", "&"), (r"[[]", "["), (r"\<", "<"), (r"[]x]", "]")])

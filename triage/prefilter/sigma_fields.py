@@ -137,12 +137,16 @@ def _walk(prefix: str, record: dict[str, Any], fields: Fields, done: Collection[
             if id(value) not in done:
                 _walk(f"{prefix[:-1]}_" if key == "#attributes" else f"{prefix}{key}.", value, fields, done, depth + 1)
         elif kind is list and value and isinstance(value[0], dict):
+            several: dict[str, list[Any]] = {}
             for one in value:
                 below: Fields = {}
                 if isinstance(one, dict):
                     _walk(f"{prefix}{key}.", one, below, (), depth + 1)
                 for inner, text in below.items():
-                    fields[inner] = [*_as_list(fields.get(inner)), *_as_list(text)]
+                    if inner not in several:
+                        several[inner] = [*_as_list(fields.get(inner))]
+                    several[inner] += _as_list(text)
+            fields.update(several)
         else:
             fields.setdefault(prefix + key, value)
 
