@@ -8,7 +8,6 @@ import pickle
 import re
 import sys
 import warnings
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +18,13 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from triage.columns import EVENTS
+from tests.prefilter.build import APPLICATION, ID, events, hits, one, ruleset, values
 from triage.errors import WrongInput
 from triage.prefilter.rules import Rule
 from triage.prefilter.sift import sift
-from triage.prefilter.sigma import Ruleset
 from triage.prefilter.sigma_compile import load
-from triage.prefilter.sigma_tree import rust
+from triage.prefilter.sigma_regex import rust
 
-ID = "00000000-0000-4000-8000-{:012d}"
-APPLICATION = {"product": "windows", "service": "application"}
 PAIRS = yaml.safe_load((Path(__file__).parent / "sigma_pairs.yaml").read_text("utf-8"))
 TEXTS = st.text(alphabet='abAB*?\\ -/.é"', max_size=6)
 EXAMPLES = settings(max_examples=40, deadline=None)
@@ -37,36 +33,6 @@ EXAMPLES = settings(max_examples=40, deadline=None)
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("sigma")
-
-
-def ruleset(folder: Path, *detections: Mapping[str, Any], source: Any = None, **fields: Any) -> Ruleset:
-    documents = [
-        {"title": "a test", "id": ID.format(n), "logsource": source or APPLICATION, "detection": detection, **fields}
-        for n, detection in enumerate(detections)
-    ]
-    path = folder / "rules.yml"
-    path.write_text(yaml.safe_dump_all(documents, allow_unicode=True), "utf-8")
-    return load([str(path)])
-
-
-def one(item: Any) -> dict[str, Any]:
-    return {"sel": item, "condition": "sel"}
-
-
-def events(*messages: Any) -> pl.DataFrame:
-    texts = [m if isinstance(m, str) else orjson.dumps(m, option=orjson.OPT_SORT_KEYS).decode() for m in messages]
-    return pl.DataFrame([{"position": i, "message": text} for i, text in enumerate(texts)], schema=EVENTS)
-
-
-def hits(rules: Ruleset, *messages: Any) -> list[bool]:
-    assert rules.refused == ()
-    found = set(rules.hits(events(*messages))["row"].to_list())
-    return [row in found for row in range(len(messages))]
-
-
-def values(rules: Ruleset, *fields: Any) -> list[bool]:
-    """Whether the rules hit an event whose field `f` has each value; a missing one for None."""
-    return hits(rules, *({"Channel": "Application", **({} if v is None else {"f": v})} for v in fields))
 
 
 @pytest.mark.parametrize("pair", PAIRS, ids=[pair["name"] for pair in PAIRS])
@@ -176,6 +142,8 @@ def test_base64offset_finds_the_text_at_any_offset(folder: Path, secret: str, be
         ({"f|re": "a.c$"}, ["xabc"], ["xABC", "abcd"]),
         ({"f|re|i": "a.c$"}, ["xABC"], ["abcd"]),
         ({"f|re|m": "^b$"}, ["a\nb\nc"], ["a b"]),
+        ({"f|re": "(?m)b$"}, ["a\nb\nc"], ["bc"]),
+        ({"f|re": "b$"}, ["ab", "ab\n"], ["ab\nc", "ab\n\n"]),
         ({"f|re|s": "a.b"}, ["a\nb"], ["ab"]),
         ({"f|re": r"\<b[[]x"}, ["<b[x"], ["b[x"]),
         ({"f": None}, [None], ["", "x"]),
@@ -207,6 +175,13 @@ def test_a_list_beside_plain_values_meets_the_test_by_any_of_its_values(folder: 
     [
         (one({"f|re": "a(?=b)"}), "look-around"),
         (one({"f|re": r"(a)\1"}), "backreferences"),
+        (one({"f|re": "a++a"}), "possessive"),
+        (one({"f|re": r"a$\n"}), "$ before more"),
+        (one({"f|re": "(?m:a$)"}), "a meaning of $ of its own"),
+        (one({"f|re": "(?x)a b"}), "extended syntax"),
+        (one({"f|cased|fieldref": "g"}), "cased with fieldref"),
+        (one([None]), "SigmaNull"),
+        (one([True]), "SigmaBool"),
         (one({"f|expand": "%admins%"}), "placeholders"),
         (one({"f": 1 << 60}), "too large"),
         (one({"f|hour": 5}), "parts of a time"),
@@ -312,7 +287,8 @@ def test_hostile_messages_cost_no_more_than_their_length(folder: Path) -> None:
     deep = '{"event": {"dataset": "linux.sshd"}, "f": ' + '{"a": ' * 900 + '"a needle\\u0021"' + "}" * 900 + "}"
     long = "type=EXECVE msg=audit(1.1:1): " + "a" * 1_000_000 + " needle"
     lists = '{"event": {"dataset": "linux.sshd"}, "f": ' + "[" * 900 + '"needle"' + "]" * 900 + "}"
-    assert hits(rules, deep, long, lists, '{"event": ', "", "{}") == [True, True, True, False, False, False]
+    many = '{"event": {"dataset": "linux.sshd"}, "f": [' + '{"a": "x"}, ' * 100_000 + '{"a": "needle"}]}'
+    assert hits(rules, deep, long, lists, many, '{"event": ', "", "{}") == [True] * 4 + [False] * 3
 
 
 @pytest.mark.parametrize(("pattern", "text"), [(r"[a&&b]", "&"), (r"[[]", "["), (r"\<", "<"), (r"[]x]", "]")])

@@ -8,6 +8,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -63,6 +64,41 @@ def test_every_jsonl_record_is_in_exactly_one_slice(data: bytes, slice_bytes: in
         for position, kept in found.quarantine.select("position", "bytes").iter_rows():
             there = data[position:].split(b"\n")[0]
             assert kept == (there.removeprefix(BOM) if position == 0 else there)[:MAX_RECORD]
+
+
+RECORDS = st.dictionaries(
+    st.sampled_from(["m", "x", "a.b", "a", "t"]),
+    st.recursive(
+        st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False) | st.text(max_size=5),
+        lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from(["b", "c"]), inner, max_size=2),
+        max_leaves=4,
+    )
+    | st.sampled_from(["2026-11-22T10:00:00Z", "1700000000", "2026-11-22"]),
+).map(orjson.dumps)
+DEEP = st.integers(150, 260).map(lambda depth: b'{"m":' * depth + b"1" + b"}" * depth)
+
+
+@QUICK
+@given(
+    lines=st.lists(RECORDS | DEEP | LINES, max_size=12),
+    plain=st.lists(RECORDS, max_size=12),
+    limit=st.none() | st.integers(0, 9),
+    fields=st.sampled_from([{"message": "m", "host": "a.b", "user": "x", "timestamp": "t"}, {"message": ""}]),
+    suffix=st.sampled_from(sorted(PACK)),
+)
+def test_records_read_together_are_what_they_are_each_on_its_own(
+    lines: list[bytes], plain: list[bytes], limit: int | None, fields: dict[str, str], suffix: str
+) -> None:
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(jsonl, "CHUNK_BYTES", 300)
+        path = Path(folder) / f"a.jsonl{suffix}"
+        path.write_bytes(PACK[suffix](b"\n".join([b'{"m":1,"a":{"b":2},"x":3,"t":4}', *plain, *lines, *plain])))
+        together = harvest(path, slice_bytes=500, limit_rows=limit, **fields)
+        patch.setattr(jsonl, "_all_plain", lambda block, max_record_bytes: None)
+        alone = harvest(path, slice_bytes=500, limit_rows=limit, **fields)
+        assert together.events.equals(alone.events)
+        assert together.quarantine.equals(alone.quarantine)
+        assert [part.rows_in for part in together.slices] == [part.rows_in for part in alone.slices]
 
 
 @QUICK

@@ -42,7 +42,9 @@ from sigma.types import (
 
 from triage.errors import WrongInput
 from triage.prefilter.sigma import Ruleset, SigmaRule
-from triage.prefilter.sigma_tree import KEYWORDS, All, Either, Not, Test, Tree, columns, expression, fold, rust
+from triage.prefilter.sigma_exact import Inexact, Tied, carry_out
+from triage.prefilter.sigma_regex import END, rust
+from triage.prefilter.sigma_tree import KEYWORDS, All, Either, Not, Test, Tree, columns, expression, fold
 
 # libyaml where it is there: ten times as fast.
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -131,6 +133,11 @@ def _compiled(document: dict[str, Any]) -> SigmaRule:
         raise _Refused("a time frame looks at more than one event")
     (parsed,) = SigmaCollection.from_dicts([document]).rules
     assert isinstance(parsed, Parsed)
+    try:
+        for detection in parsed.detection.detections.values():
+            carry_out(detection)
+    except Inexact as why:
+        raise _Refused(str(why)) from None
     trees = [_tree(condition.parsed) for condition in parsed.detection.parsed_condition]
     tree = trees[0] if len(trees) == 1 else Either(tuple(trees))
     try:
@@ -176,6 +183,8 @@ def _test(field: str | None, value: Any) -> Tree:  # noqa: PLR0911, PLR0912  one
             return Either(tuple(_test(field, one) for one in value.values))
         case SigmaString():
             return _text(name, value, anywhere=field is None)
+        case SigmaBool() | SigmaNull() | SigmaCIDRExpression() | SigmaCompareExpression() if field is None:
+            raise _Refused(f"a keyword of the kind {type(value).__name__}")
         case SigmaRegularExpression():
             return _regular_expression(name, value)
         case SigmaTimestampPart():
@@ -249,7 +258,13 @@ def _regular_expression(name: str, value: SigmaRegularExpression) -> Test:
     if value.contains_placeholder():
         raise _Refused("placeholders (expand) have no values here")
     flags = "".join(sorted(SigmaRegularExpression.sigma_to_re_flag[flag] for flag in value.flags))
-    pattern = (f"(?{flags})" if flags else "") + rust(str(value.regexp))
+    try:
+        pattern = rust(str(value.regexp), multiline="m" in flags)
+    except ValueError as why:
+        raise _Refused(f"regular expression: {why}") from None
+    if isinstance(value, Tied):
+        pattern = (r"\A" if value.start else "") + f"(?:{pattern})" + (END if value.end else "")
+    pattern = (f"(?{flags})" if flags else "") + pattern
     try:
         pl.DataFrame({"x": [""]}).select(pl.col("x").str.contains(pattern))
     except pl.exceptions.PolarsError as problem:

@@ -60,8 +60,8 @@ _PROGRAM = re.compile(
 )
 
 
-def read(message: str | None, service: str | None) -> tuple[Fields, tuple[LogSource, ...], dict[str, Any] | None]:
-    """(fields by name, the log sources that the event belongs to, the record where the message is one in JSON)."""
+def read(message: str | None, service: str | None) -> tuple[Fields, tuple[LogSource, ...]]:
+    """(fields by name, the log sources that the event belongs to)."""
     record: Any = None
     if message and message.startswith("{"):
         try:
@@ -75,7 +75,7 @@ def read(message: str | None, service: str | None) -> tuple[Fields, tuple[LogSou
         fields, sources = _of_text(message or "")
     if service:
         sources = (*sources, *sigma_sources.of_name(service))
-    return fields, sources, record if isinstance(record, dict) else None
+    return fields, sources
 
 
 def leaves(value: Any) -> list[str]:
@@ -101,6 +101,8 @@ def _flat(record: dict[str, Any]) -> Fields:
     fields: Fields = {}
     done: set[int] = set()
     for path in _ENVELOPES:
+        if path[0] not in record:
+            continue
         inner: Any = record
         for step in path:
             inner = inner.get(step) if isinstance(inner, dict) else None
@@ -125,19 +127,27 @@ def _walk(prefix: str, record: dict[str, Any], fields: Fields, done: Collection[
     """The leaves of `record` by dotted path (an XML element's attributes after an underscore), but for what is done."""
     for key, value in record.items():
         kind = type(value)
-        if depth > _DEEPEST and kind in (dict, list):
+        if kind is str or kind is int:
+            fields.setdefault(prefix + key, value)
+        elif value is None:
+            continue
+        elif depth > _DEEPEST and kind in (dict, list):
             fields.setdefault(prefix + key, leaves(value))
         elif kind is dict:
             if id(value) not in done:
                 _walk(f"{prefix[:-1]}_" if key == "#attributes" else f"{prefix}{key}.", value, fields, done, depth + 1)
         elif kind is list and value and isinstance(value[0], dict):
+            several: dict[str, list[Any]] = {}
             for one in value:
                 below: Fields = {}
                 if isinstance(one, dict):
                     _walk(f"{prefix}{key}.", one, below, (), depth + 1)
                 for inner, text in below.items():
-                    fields[inner] = [*_as_list(fields.get(inner)), *_as_list(text)]
-        elif value is not None:
+                    if inner not in several:
+                        several[inner] = [*_as_list(fields.get(inner))]
+                    several[inner] += _as_list(text)
+            fields.update(several)
+        else:
             fields.setdefault(prefix + key, value)
 
 

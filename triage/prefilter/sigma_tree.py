@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import functools
 import ipaddress
-import re
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from functools import reduce
@@ -87,6 +86,11 @@ def columns(tree: Tree) -> tuple[str, ...]:
         if test.name.endswith("_field"):
             names[_mark(test) + str(test.value)] = None
     return tuple(names)
+
+
+def fields_of(tree: Tree) -> set[str]:
+    """The fields that the tree asks for."""
+    return {name.removeprefix(FOLD) for name in columns(tree)}
 
 
 _FOLDABLE = {"equals", "contains", "starts", "ends", "like", "bool"}
@@ -211,60 +215,22 @@ def _against_field(test: Test, listed: Collection[str]) -> pl.Expr:
 
 SHORTEST = 2
 """Words with fewer letters are in too many values to be worth a look."""
+SETS = 3
+"""A fourth set of words spares less than it costs to look for them."""
 
 
-def needed(tree: Tree, price: Callable[[tuple[str, str]], float]) -> Words | None:
-    """Words one of which an event must hold to meet the tree, the cheapest such set; None where there is none."""
+def needed(tree: Tree, price: Callable[[tuple[str, str]], float]) -> tuple[Words, ...]:
+    """Sets of words: an event that meets the tree holds a word of each. The cheapest, SETS of them at most."""
     if isinstance(tree, Not):
-        return None
+        return ()
     if isinstance(tree, Test):
         if tree.name not in _FOLDABLE - {"bool"}:
-            return None
+            return ()
         texts = tree.words if tree.name == "like" else (str(tree.value),)
         known = [(tree.field, text) for text in map(fold, texts) if len(text) >= SHORTEST]
-        return frozenset({min(known, key=price)}) if known else None
+        return (frozenset({min(known, key=price)}),) if known else ()
     parts = [needed(part, price) for part in tree.parts]
-    found = [part for part in parts if part is not None]
     if isinstance(tree, All):
-        return min(found, key=lambda words: sum(map(price, words)), default=None)
-    return frozenset().union(*found) if found and len(found) == len(parts) else None
-
-
-_ESCAPED = re.compile(r"\\(.)", re.DOTALL)
-
-
-def rust(pattern: str) -> str:
-    r"""A pattern in the syntax that Sigma means (that of PCRE and Python) as Rust's engine writes it.
-
-    Only what both read differently is rewritten: `\<` and `\>` are plain letters there, and so are `[`, `&&`, `--`
-    and `~~` inside a class. What Rust's engine has not (look-around, back-references) it refuses itself.
-    """
-    out: list[str] = []
-    inside, i = False, 0
-    while i < len(pattern):
-        two, one = pattern[i : i + 2], pattern[i]
-        if one == "\\" and len(two) == 2:
-            out.append(two[1] if two[1] in "<>" else two)
-            i += 2
-            continue
-        if not inside and one == "[":
-            inside = True
-            head = re.match(r"\[\^?\]?", pattern[i:])
-            assert head is not None
-            out.append(head[0].replace("]", r"\]"))
-            i += len(head[0])
-            continue
-        if inside and one == "[" and not re.match(r"\[:\^?[a-z]+:\]", pattern[i:]):
-            out.append(r"\[")
-        elif inside and one == "[":
-            end = pattern.index(":]", i) + 2
-            out.append(pattern[i:end])
-            i = end
-            continue
-        elif inside and two in ("&&", "--", "~~"):
-            out.append("\\" + one)
-        else:
-            inside = inside and one != "]"
-            out.append(one)
-        i += 1
-    return "".join(out)
+        sets = dict.fromkeys(words for part in parts for words in part)
+        return tuple(sorted(sets, key=lambda words: sum(map(price, words)))[:SETS])
+    return (frozenset().union(*(part[0] for part in parts)),) if parts and all(parts) else ()

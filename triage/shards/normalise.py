@@ -56,36 +56,55 @@ def reach(record: Mapping[str, Any], path: str) -> Any:
     return value
 
 
-def events_of(positions: Sequence[int], records: Sequence[Mapping[str, Any]], fields: Fields) -> pl.DataFrame:
-    """The records as `events`: canonical columns, text, `timestamp` in UTC; `message` null where there is none."""
-    sources = dict(fields)
-    columns: dict[str, pl.Series] = {"position": pl.Series(positions, dtype=pl.Int64)}
+class Columns:
+    """The columns of `events`, filled block by block; of a record only the text that `fields` ask for is kept."""
+
+    def __init__(self, fields: Fields) -> None:
+        self._positions: list[int] = []
+        self._paths = {"message": "", **dict(fields)}  # an empty path is the whole record
+        self._texts: dict[str, list[str | None]] = {column: [] for column in self._paths}
+
+    @property
+    def height(self) -> int:
+        return len(self._positions)
+
+    def add(self, positions: Sequence[int], records: Sequence[Mapping[str, Any]]) -> list[int]:
+        """Add records; the indexes, among these, of those without a message."""
+        for column, path in self._paths.items():
+            self._texts[column] += texts_at(path, records)
+        self._positions += positions
+        added = self._texts["message"][-len(records) :] if records else []
+        return [index for index, text in enumerate(added) if text is None] if None in added else []
+
+    def events(self) -> pl.DataFrame:
+        texts = {column: pl.Series(values, dtype=pl.String) for column, values in self._texts.items()}
+        return frame_of(pl.Series(self._positions, dtype=pl.Int64), texts)
+
+
+def texts_at(path: str, records: Sequence[Mapping[str, Any]]) -> list[str | None]:
+    """Of each record the text at `path`, None where there is none; without a path the record itself."""
+    if not path:
+        return list(map(canonical_json, records))
+    values = [reach(record, path) for record in records] if "." in path else [record.get(path) for record in records]
+    return values if set(map(type, values)) <= {str, type(None)} else list(map(as_text, values))
+
+
+def frame_of(positions: pl.Series, columns: Mapping[str, pl.Series]) -> pl.DataFrame:
+    """`events` of columns of text (`timestamp` of any type): the canonical ones, null where they are not given, and
+    after them whatever else is given."""
+    found = {"position": positions}
     for column in CANONICAL:
-        values: list[str | None]
-        if column in sources:
-            path = sources[column]
-            values = [as_text(reach(record, path)) for record in records]
-        elif column == "message":
-            values = [canonical_json(record) for record in records]
-        else:
-            values = [None] * len(records)
-        columns[column] = pl.Series(values, dtype=pl.String)
-    return with_time(pl.DataFrame(columns))
+        found[column] = columns[column] if column in columns else pl.Series(dtype=EVENTS[column]).clear(len(positions))
+    return with_time(pl.DataFrame({**found, **columns}))
 
 
 def with_time(events: pl.DataFrame) -> pl.DataFrame:
     """`events` with `timestamp` as microseconds in UTC, from text, numbers since 1970 or any time type."""
-    dtype = events.schema["timestamp"]
-    time = pl.col("timestamp")
+    given = events["timestamp"]
+    dtype, time = given.dtype, pl.col("timestamp")
     if dtype == pl.String:
-        number = pl.when(time.str.contains(r"^\d+(\.\d+)?$")).then(time.cast(pl.Float64, strict=False))
-        zoned = [time.str.to_datetime(f, time_unit="us", time_zone="UTC", strict=False) for f in _TIME_FORMATS]
-        local = [
-            time.str.to_datetime(f, time_unit="us", strict=False).dt.replace_time_zone("UTC")
-            for f in _LOCAL_TIME_FORMATS
-        ]
-        parsed = pl.coalesce(*zoned, *local, _since_1970(number))
-    elif dtype.is_numeric():
+        return events.with_columns(timestamp=_time_of_text(given))
+    if dtype.is_numeric():
         parsed = _since_1970(time.cast(pl.Float64))
     elif isinstance(dtype, pl.Datetime):
         utc = time.dt.convert_time_zone("UTC") if dtype.time_zone else time.dt.replace_time_zone("UTC")
@@ -94,7 +113,30 @@ def with_time(events: pl.DataFrame) -> pl.DataFrame:
         parsed = time.cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
     else:
         parsed = pl.lit(None, UTC_US)
-    return events.with_columns(timestamp=parsed.cast(UTC_US)).select(list(EVENTS))
+    return events.with_columns(timestamp=parsed.cast(UTC_US))
+
+
+def _time_of_text(given: pl.Series) -> pl.Series:
+    """Each form is tried on what those before it left, as most shards write all times alike."""
+    time = pl.col("timestamp")
+    number = pl.when(time.str.contains(r"^\d+(\.\d+)?$")).then(time.cast(pl.Float64, strict=False))
+    ways = [
+        *(time.str.to_datetime(form, time_unit="us", time_zone="UTC", strict=False) for form in _TIME_FORMATS),
+        *(
+            time.str.to_datetime(form, time_unit="us", strict=False).dt.replace_time_zone("UTC")
+            for form in _LOCAL_TIME_FORMATS
+        ),
+        _since_1970(number).cast(UTC_US),
+    ]
+    parsed = pl.Series("timestamp", dtype=UTC_US).clear(len(given))
+    left = given.is_not_null().arg_true()
+    for way in ways:
+        if not len(left):
+            break
+        found = given.gather(left).alias("timestamp").to_frame().select(way).to_series()
+        parsed = parsed.scatter(left, found)
+        left = left.filter(found.is_null())
+    return parsed
 
 
 def _since_1970(number: pl.Expr) -> pl.Expr:

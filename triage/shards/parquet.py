@@ -12,11 +12,13 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from triage.columns import CANONICAL
 from triage.records import Reading, Shard, Slice
-from triage.shards.normalise import Fields, as_text, canonical_json, events_of, reach, with_time
+from triage.shards.normalise import Columns, Fields, as_text, canonical_json, frame_of, reach
 from triage.shards.rows import CHUNK_BYTES, SliceRows, with_quarantine
 from triage.shards.store import open_store
+
+_ROWS_AT_ONCE = 4096
+"""Rows as values of Python take several times what they take as columns; so few are there at a time."""
 
 
 def footer(shard: Shard) -> pq.FileMetaData:
@@ -187,10 +189,12 @@ def _parquet_events(positions: Sequence[int], table: pa.Table, fields: Fields) -
     """Canonical columns, by polars where the types allow it, value by value where they do not."""
     sources = dict(fields)
     if "message" not in sources:
-        return events_of(positions, _rows(table), fields)
-    columns: dict[str, pl.Series] = {"position": pl.Series(positions, dtype=pl.Int64)}
-    for column in CANONICAL:
-        source = sources.get(column, "")
+        whole = Columns(fields)
+        for start in range(0, table.num_rows, _ROWS_AT_ONCE):
+            whole.add(positions[start : start + _ROWS_AT_ONCE], _rows(table.slice(start, _ROWS_AT_ONCE)))
+        return whole.events()
+    columns: dict[str, pl.Series] = {}
+    for column, source in fields:
         top = source.split(".")[0]
         if source in table.column_names:
             series = pl.Series(pl.from_arrow(table.column(source)))
@@ -199,8 +203,8 @@ def _parquet_events(positions: Sequence[int], table: pa.Table, fields: Fields) -
             values = pl.Series(pl.from_arrow(table.column(top))).to_list()
             columns[column] = pl.Series([as_text(reach({top: v}, source)) for v in values], dtype=pl.String)
         else:
-            columns[column] = pl.repeat(None, len(positions), dtype=pl.String, eager=True)
-    return with_time(pl.DataFrame(columns))
+            columns[column] = pl.Series(dtype=pl.String).clear(len(positions))
+    return frame_of(pl.Series(positions, dtype=pl.Int64), columns)
 
 
 def _series_as_text(series: pl.Series) -> pl.Series:
