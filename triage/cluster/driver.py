@@ -84,8 +84,8 @@ def run(
             problem = meaning(lost)
         engine, counters = {}, {}
         with contextlib.suppress(ray.exceptions.RayError):
-            driver.read_gauges(timeout=5)
-            engine, counters = ray.get(pool[0].describe.remote(), timeout=5)
+            driver.read_gauges(timeout=20)
+            engine, counters = ray.get(pool[0].describe.remote(), timeout=20)
         with contextlib.suppress(ray.exceptions.RayError):
             ray.get([judge.close.remote() for judge in pool], timeout=20)
         return Outcome(
