@@ -35,19 +35,11 @@ _MONTH = "(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)"
 _DAY = "(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)"
 _CLOCK = r"[0-9]{1,2}:[0-9]{2}:[0-9]{2}(?:[.,:][0-9]{1,9})?"
 _ZONE = r"(?:Z\b| (?:UTC|GMT|[AaPp][Mm])\b| ?[+-][0-9]{2}:?[0-9]{2}\b|\b)"
-_SYSLOG = rf"{_MONTH} {{1,2}}[0-9]{{1,2}} {_CLOCK}"
-_HEADER = rf"^((?:<[0-9]{{1,3}}>)?{_SYSLOG} )"
+_SYSLOG = rf"{_MONTH} {{1,2}}[0-9]{{1,2}} {_CLOCK}(?: [0-9]{{4}})?"
 _NAMED = "[0-9A-Za-z][0-9A-Za-z_-]*"  # a host's own short name: with a dot it is a domain
-_LOGS = r"( (?:[0-9A-Za-z_][0-9A-Za-z_./()-]*\[[0-9]+\]|kernel): )"
+_LOGS = r"( (?:[0-9A-Za-z_][0-9A-Za-z_./()-]*\[(?:<n>|0)\]|kernel): )"
 _LEVELS = "(?i:emerg|alert|crit|fatal|severe|err|warn|notice|info|debug|trace|audit|fail|success)"
 _TIMES = (
-    Mask("level in a header, kept", rf"{_HEADER}({_LEVELS})", f"${{1}}{_MARK}${{2}}"),
-    Mask("host of a syslog header", rf"{_HEADER}{_NAMED}{_LOGS}", "${1}<host>${2}"),
-    Mask(
-        "host of a header before a syslog header",
-        rf"^([0-9]{{10}} [0-9]{{4}}\.[0-9]{{2}}\.[0-9]{{2}} ){_NAMED}( {_SYSLOG} ){_NAMED}[/@]{_NAMED}{_LOGS}",
-        "${1}<host>${2}<host>${3}",
-    ),
     Mask(
         "hardware address",
         rf"(^|[{_APART}./;])(?:{_PAIR}(?::{_HEX}{{2}}){{5,14}}|{_HEX}{{2}}:{_PAIR}(?::{_HEX}{{2}}){{4,13}}"
@@ -55,6 +47,13 @@ _TIMES = (
         "${1}<mac>",
         needs=f"(?:[:-]{_HEX}{{2}}){{4}}",
     ),
+    Mask(
+        "time of a syslog header with its priority, marked",
+        rf"^(<[0-9]{{1,3}}>){_SYSLOG} ",
+        f"${{1}}<time>{_MARK} ",
+        needs="^<[0-9]",
+    ),
+    Mask("time of a syslog header, marked", rf"^{_SYSLOG} ", f"<time>{_MARK} "),
     Mask("date and time", rf"\b[0-9]{{4}}[-/.][0-9]{{1,2}}[-/.][0-9]{{1,2}}[T ,:-]{_CLOCK}{_ZONE}", "<time>"),
     Mask("date and time with dots", r"\b[0-9]{4}(?:-[0-9]{2}){3}(?:\.[0-9]{2}){2}\.[0-9]{1,9}\b", "<time>"),
     Mask("compact date and time", r"\b[0-9]{8}[- ][0-9]{1,2}(?::[0-9]{1,2}){2}(?:[.,:][0-9]{1,9})?\b", "<time>"),
@@ -74,21 +73,6 @@ _TIMES = (
     ),
     Mask("process id", r"\[0*[1-9][0-9]*\]", "[<n>]"),
     Mask("block id", r"\bblk_-?[0-9]{5,}(?:_[0-9]+)?\b", "blk_<n>"),
-    Mask(
-        "hardware location",
-        r"\bR[0-9]{2}(?:-M[0-9](?:-[A-Z0-9]{1,3})*(?::[A-Z][0-9]{2}-[A-Z][0-9]{2})?)?\b",
-        "<location>",
-    ),
-    Mask("core dump", rf"{_BEFORE}core\.[1-9][0-9]*\b", "${1}core.<n>"),
-    Mask(
-        "job id",
-        r"\b(appattempt|application|attempt|container|job|task)_[0-9]{10,}(?:_[0-9a-z]+)+\b",
-        "${1}_<id>",
-        needs="_[0-9]{10}",
-    ),
-    Mask(
-        "data block", r"\b(rdd|broadcast)_[0-9]+(?:_(?:piece)?[0-9]+)*\b", "${1}_<id>", needs="(?:rdd|broadcast)_[0-9]"
-    ),
 )
 
 _NUMBER = r"(?:0*[1-9][0-9]*(?:\.[0-9]+)?|0+\.0*[1-9][0-9]*)(?:[eE][-+]?[0-9]+)?"  # never zero
@@ -108,6 +92,28 @@ _CODE = (
 _HOST = r"(?:\.[0-9A-Za-z-]+|\blocalhost|//[0-9A-Za-z_-]+|@[0-9A-Za-z_-]+|[0-9a-fA-F:]\]|<ip:[a-z]+>\]?):"
 _START6 = rf"(^|[{_APART}/;]|addr:)"
 _MARKS = (
+    Mask("level in a syslog header, kept", rf"^((?:<[0-9]{{1,3}}>)?<time>){_MARK}( {_LEVELS})", "${1}${2}"),
+    Mask("host of a syslog header", rf"^((?:<[0-9]{{1,3}}>)?<time>){_MARK} {_NAMED}{_LOGS}", "${1} <host>${2}"),
+    Mask(
+        "host of a header before a syslog header",
+        rf"^(<n> [0-9]{{4}}\.[0-9]{{2}}\.[0-9]{{2}} ){_NAMED}( <time> ){_NAMED}[/@]{_NAMED}{_LOGS}",
+        "${1}<host>${2}<host>${3}",
+    ),
+    Mask(
+        "hardware location",
+        r"\bR[0-9]{2}(?:-M[0-9](?:-[A-Z0-9]{1,3})*(?::[A-Z][0-9]{2}-[A-Z][0-9]{2})?)?\b",
+        "<location>",
+    ),
+    Mask("core dump", rf"{_BEFORE}core\.[1-9][0-9]*\b", "${1}core.<n>"),
+    Mask(
+        "job id",
+        r"\b(appattempt|application|attempt|container|job|task)_[0-9]{10,}(?:_[0-9a-z]+)+\b",
+        "${1}_<id>",
+        needs="_[0-9]{10}",
+    ),
+    Mask(
+        "data block", r"\b(rdd|broadcast)_[0-9]+(?:_(?:piece)?[0-9]+)*\b", "${1}_<id>", needs="(?:rdd|broadcast)_[0-9]"
+    ),
     Mask(
         "date",
         rf"{_BEFORE}(?:19|20)[0-9]{{2}}[-/.](?:0[0-9]|1[0-2])[-/.](?:[0-2][0-9]|3[01])(\.?(?:[{_APART}:;]|$))",

@@ -102,6 +102,8 @@ def _around_verbatim(texts: pl.Series, hide: Callable[[pl.Series], pl.Series]) -
         cut = rest.str.extract_groups(_CUT).struct.unnest()
         pieces += [cut["before"].fill_null(rest), cut["kept"].fill_null("")]
         rest = cut["after"].fill_null("")
+        if cut["kept"].is_null().all():
+            break
     open_to_masks = [texts.filter(~has), *pieces[::2]]
     hidden = iter(_split(hide(pl.concat(open_to_masks)), [piece.len() for piece in open_to_masks]))
     untouched = next(hidden)
