@@ -83,13 +83,17 @@ _CODES = (
     "err|error|event id|ret|rc|retval|return(?:ed)?(?: value)?|exit(?:ed)?(?: with)?(?: value)?|[aefs]{0,2}uid"
     "|[efs]{0,2}gid|signal|sig|level|res|result|reason|response|hresult|dsn"
     "|(?:d(?:e?st(?:ination)?)?|s(?:ou)?rc?(?:ce)?|ip|remote|local|server|listen)?_?ports?|[ds]pt"
-    "|login|account|acct|md5|sha-?(?:1|256|384|512)?|hash(?:es)?|digest|checksum|crc|fingerprint"
+    "|login|as|account|acct|commit|(?:terminated|ended|failed|finished|completed|died) with"
+    "|md5|sha-?(?:1|256|384|512)?|hash(?:es)?|digest|checksum|crc|fingerprint"
 )
 _CODE = (
-    rf"""(?i:(?:(?:\b|_)(?:{_CODES})|code|status|errno|event_?id|type|user(?:_?name|_?id)?)"""
+    rf"""(?i:(?:(?:\b|_)(?:{_CODES})|code|status|errno|event_?id|type|user(?:[_ ]?name|[_ ]?id)?)"""
     r"""["']?[ =:]{1,3}[\["'(<]?-?|http(?:/[0-9.]+)?["']? )"""
 )
-_HOST = r"(?:\.[0-9A-Za-z-]+|\blocalhost|//[0-9A-Za-z_-]+|@[0-9A-Za-z_-]+|[0-9a-fA-F:]\]|<ip:[a-z]+>\]?):"
+_HOST = (
+    r"(?:\.[0-9A-Za-z-]+|\blocalhost|//[0-9A-Za-z_-]+|@[0-9A-Za-z_-]+|[0-9a-fA-F:]\]|<ip:[a-z]+>\]?|::|\*"
+    r"|\b(?i:to|from|at|on|via|host|server) [0-9A-Za-z_-]+):"
+)
 _START6 = rf"(^|[{_APART}/;]|addr:)"
 _MARKS = (
     Mask("level in a syslog header, kept", rf"^((?:<[0-9]{{1,3}}>)?<time>){_MARK}( {_LEVELS})", "${1}${2}"),
@@ -101,8 +105,8 @@ _MARKS = (
     ),
     Mask(
         "hardware location",
-        r"\bR[0-9]{2}(?:-M[0-9](?:-[A-Z0-9]{1,3})*(?::[A-Z][0-9]{2}-[A-Z][0-9]{2})?)?\b",
-        "<location>",
+        rf"{_BEFORE}R[0-9]{{2}}(?:-M[0-9](?:-[A-Z0-9]{{1,3}})*(?::[A-Z][0-9]{{2}}-[A-Z][0-9]{{2}})?)?\b",
+        "${1}<location>",
     ),
     Mask("core dump", rf"{_BEFORE}core\.[1-9][0-9]*\b", "${1}core.<n>"),
     Mask(
@@ -119,25 +123,6 @@ _MARKS = (
         rf"{_BEFORE}(?:19|20)[0-9]{{2}}[-/.](?:0[0-9]|1[0-2])[-/.](?:[0-2][0-9]|3[01])(\.?(?:[{_APART}:;]|$))",
         "${1}<time>${2}",
         needs="[-/.][01][0-9][-/.][0-3][0-9]",
-    ),
-    Mask("what a code word names, kept", _CODE, f"${{0}}{_MARK}"),
-    Mask("port of a host, kept", rf"({_HOST})([0-9]{{1,5}}\b)", f"${{1}}{_PORT}${{2}}", needs=":[0-9]"),
-    Mask(
-        "name that begins with digits, kept",
-        r"\b[0-9a-f]*[0-9][0-9a-f]*(?:[.@-](?:[0-9A-Za-z_]|<[a-z:]+>)+)*[.@-][A-Za-z<\x80-\U0010ffff]",
-        f"{_MARK}${{0}}",
-    ),
-    Mask(
-        "path, service or user that begins with digits, kept",
-        r"\b[0-9]+(?:/[A-Za-z._\x80-\U0010ffff]| from [0-9a-fA-F.:]+ port )",
-        f"{_MARK}${{0}}",
-    ),
-    Mask("dotted number, marked", r"\b[0-9]+(?:\.[0-9]+){2,}", f"{_MARK}${{0}}"),
-    Mask(
-        "uuid",
-        rf"\b(?:{_PAIR}{_HEX}{{6}}|{_HEX}{{6}}{_PAIR})-(?:{_HEX}{{4}}-){{3}}{_HEX}{{12}}\b",
-        "<uuid>",
-        needs=f"-{_HEX}{{4}}-",
     ),
     Mask("loopback address, version 6", rf"{_START6}::1\b", "${1}<ip:loopback>", needs=":[0-9a-fA-F]{0,4}:"),
     Mask(
@@ -158,6 +143,25 @@ _MARKS = (
         rf"(?:(?::{_HEX}{{1,4}}){{7}}|(?::{_HEX}{{1,4}}){{0,6}}::(?:{_HEX}{{1,4}}(?::{_HEX}{{1,4}}){{0,5}})?)",
         "${1}<ip:public>",
         needs=":[0-9a-fA-F]{0,4}:",
+    ),
+    Mask("what a code word names, kept", _CODE, f"${{0}}{_MARK}"),
+    Mask("port of a host, kept", rf"({_HOST})([0-9]{{1,5}}\b)", f"${{1}}{_PORT}${{2}}", needs=":[0-9]"),
+    Mask(
+        "name that begins with digits, kept",
+        r"\b[0-9a-f]*[0-9][0-9a-f]*(?:[.@-](?:[0-9A-Za-z_]|<[a-z:]+>)+)*[.@-][A-Za-z<\x80-\U0010ffff]",
+        f"{_MARK}${{0}}",
+    ),
+    Mask(
+        "path, service or user that begins with digits, kept",
+        r"\b[0-9]+/[A-Za-z._\x80-\U0010ffff]|\b[0-9a-f]+ from [0-9a-fA-F.:]+ port ",
+        f"{_MARK}${{0}}",
+    ),
+    Mask("dotted number, marked", r"\b[0-9]+(?:\.[0-9]+){2,}", f"{_MARK}${{0}}"),
+    Mask(
+        "uuid",
+        rf"\b(?:{_PAIR}{_HEX}{{6}}|{_HEX}{{6}}{_PAIR})-(?:{_HEX}{{4}}-){{3}}{_HEX}{{12}}\b",
+        "<uuid>",
+        needs=f"-{_HEX}{{4}}-",
     ),
     Mask("clock without seconds", rf"{_BEFORE}[0-2]?[0-9]:[0-5][0-9]\b", "${1}<time>", needs="[0-9]:[0-9]"),
     Mask("duration", rf"{_BEFORE}(?:[0-9.]+(?:[dhm]|[numµ]?s)){{2,}}\b", "${1}<time>", needs="[dhms][0-9.]"),
@@ -209,14 +213,18 @@ STAGES: Final = ((Mask("mark of our own", f"[{_MARK}{_PORT}]", "<mark>"), *_TIME
 
 MASKS: Final = tuple(mask for stage in STAGES for mask in stage)
 
-_COMMAND = r"""(?i:command(?:[_ ]?line)?|cmd(?:_?line)?|proctitle|argv|exec(?:ve|uting)?)["']? ?[=:(]"""
+_NAMED_COMMAND = r"""(?i:command(?:[_ ]?line)?|cmd(?:_?line)?|proctitle|argv|exec(?:ve|uting)?)["']? ?[=:(]"""
+_SHELL = (
+    r"\b(?i:(?:cmd|powershell|pwsh|bash|sh)(?:\.exe)? [-/](?:c|k|enc|command)\b"
+    r"|(?:chmod|chown|kill|nc|ncat|netcat|iptables|wget|curl) [-/0-9a-z])"
+)
 VERBATIM: Final = (
-    rf"""{_COMMAND}(?: ?"(?:[^"\\]|\\.)*"| ?[^\t-\r {{\["][^\n]*)"""
+    rf"""{_NAMED_COMMAND}(?: ?"(?:[^"\\]|\\.)*"| ?[^\t-\r {{\["][^\n]*)|{_SHELL}[^\n]*"""
     rf"""|\b(?:(?:{_HEX}{{2}}:){{15,}}{_HEX}{{2}}|(?:00:){{5}}00)\b"""
 )
 """Commands to the end of their quotes or line, fingerprints in pairs, nobody's hardware address: no mask sees them."""
 
-VERBATIM_NEEDS: Final = (_COMMAND, f"(?::{_HEX}{{2}}){{8}}|(?::00){{5}}")
+VERBATIM_NEEDS: Final = (_NAMED_COMMAND, _SHELL, f"(?::{_HEX}{{2}}){{8}}|(?::00){{5}}")
 """One of these is found wherever VERBATIM is."""
 
 VERSION: Final = "masks-" + hashlib.blake2b(repr((MASKS, VERBATIM)).encode(), digest_size=4).hexdigest()

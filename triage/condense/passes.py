@@ -11,7 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import reduce
 from itertools import groupby
+from operator import or_
 from typing import Final
 
 import polars as pl
@@ -23,8 +25,6 @@ _PLACES: Final = 8
 no text of a thousand commands makes a thousand rounds."""
 
 _CUT: Final = f"(?s:^(?<before>.*?))(?<kept>{VERBATIM})(?s:(?<after>.*)$)"
-
-_COMMAND, _PAIRS = VERBATIM_NEEDS
 
 _ENOUGH: Final = 2_000
 """Texts that are worth a thread."""
@@ -93,7 +93,7 @@ def _in_threads(texts: pl.Series, work: Callable[[pl.Series], pl.Series]) -> pl.
 
 def _around_verbatim(texts: pl.Series, hide: Callable[[pl.Series], pl.Series]) -> pl.Series:
     """`hide` for all that is not VERBATIM, in one call."""
-    has = texts.str.contains(_COMMAND) | texts.str.contains(_PAIRS)
+    has = reduce(or_, (texts.str.contains(needs) for needs in VERBATIM_NEEDS))
     if not has.any():
         return hide(texts)
     rest = texts.filter(has)

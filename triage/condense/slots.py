@@ -20,6 +20,7 @@ _NUMBER = r"[0-9]+(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?"
 # Beside what the masks without a group put a placeholder in place of. Longest first.
 _SHAPES = {
     "<time>": r"[0-9]{4}(?:[-/.][0-9]{2}){2}|[0-9]{6} [0-9]{6}|[0-9]{1,2}:[0-9]{2}|(?:[0-9.]+(?:[dhm]|[numµ]?s))+",
+    "<location>": r"R[0-9]{2}(?:-M[0-9](?:-[A-Z0-9]{1,3})*(?::[A-Z][0-9]{2}-[A-Z][0-9]{2})?)?",
     "<mac>": rf"{_HEX}{{2}}(?:[:-]{_HEX}{{2}})+",
     "<host>": "[0-9A-Za-z_-]+(?:[/@][0-9A-Za-z_-]+)?",
     "<hex>": f"0[xX]{_HEX}+",
