@@ -1,8 +1,8 @@
 """Hide what cannot change a verdict, so that lines which differ only in it share a question.
 
 Hidden: times and durations; UUIDs, hardware addresses, addresses in memory, ids of requests, blocks and jobs; process
-ids, counters, sizes; ports of clients; rack and board numbers; a host's short name in a syslog header (hosts are counted
-beside the verdict). Network addresses keep their class.
+ids, counters, sizes; ports of clients; rack and board numbers; a host's short name in a syslog header (hosts are
+counted beside the verdict). Network addresses keep their class.
 
 Never hidden: user names, commands, paths, domains, hashes (32 hex digits and more, and what is called a hash),
 versions, ports that may be a service's, zero, and what stands after a word such as status, code, error or user, whose
