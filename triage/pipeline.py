@@ -22,6 +22,7 @@ import polars as pl
 from triage.columns import DISPOSITIONS
 from triage.condense import corrections, template
 from triage.condense.memory import Memory, Recalled, oldest
+from triage.condense.slots import quoted
 from triage.engine import explain as explain_pass
 from triage.engine import label as label_pass
 from triage.engine import prompt as prompts
@@ -211,9 +212,7 @@ def settle(run: Run, caseload: Caseload, judgement: Judgement) -> Receipt:
         run.thresholds,
         Provenance(run.run_id, run.model.digest, run.prompt.digest),
     )
-    verdicts, counts, settled_by_rule = fan_out(
-        caseload, deciding, lambda words, _, message: template.found_in(words, message)
-    )
+    verdicts, counts, settled_by_rule = fan_out(caseload, deciding, quoted)
     tally = dict(verdicts.group_by("disposition").len().iter_rows())
     shard = caseload.slice.shard
     receipt = Receipt(

@@ -81,7 +81,7 @@ class Run:
             "prompt": self.prompt.digest,
             "answer schema": digest_of(explain_pass.SCHEMA),
             "sampling": digest_of([SAMPLING, explain_pass.ANSWER_TOKENS]),
-            "masks": digest_of([mask.VERSION, *map(list, mask.MASKS), self.job.condense.level]),
+            "masks": digest_of([mask.VERSION, self.job.condense.level]),
             "context": digest_of([self.job.model.max_model_len, self.job.judge.max_windows]),
         }
 

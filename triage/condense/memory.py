@@ -27,6 +27,7 @@ import polars as pl
 
 from triage.columns import LABELS, UTC_US
 from triage.condense.key import Key, read_key
+from triage.condense.slots import span
 from triage.errors import WrongInput
 from triage.files import publish, unwritable
 from triage.records import Answer, Explanation, Usage
@@ -281,9 +282,4 @@ def _answer(template_id: str, text: str, row: Mapping[str, Any], judged_in: str 
 
 def _spans(evidence: Sequence[str], text: str) -> list[int]:
     """Where the quotations stand in the template; one that does not is not remembered."""
-    spans: list[int] = []
-    for words in evidence:
-        start = text.find(words.strip())
-        if words.strip() and start >= 0:
-            spans += [start, start + len(words.strip())]
-    return spans
+    return [place for words in evidence for place in span(words, text) or ()]
