@@ -38,6 +38,7 @@ from triage import job, pipeline
 from triage.columns import Label
 from triage.condense.template import condense
 from triage.records import Answer, Caseload, Judgement
+from triage.run import Run, load_run
 from triage.verdicts import commit
 
 KINDS = ("parquet", "jsonl")
@@ -126,11 +127,11 @@ def write_shard(folder: Path, kind: str, lines: list[str], mb: float) -> Path:
     return path
 
 
-def load(folder: Path, shard: Path) -> pipeline.Run:
+def load(folder: Path, shard: Path) -> Run:
     (folder / "job.toml").write_text(
         f'[input]\npaths = ["{shard.name}"]\nfields = {{ message = "line" }}\n[output]\npath = "out"\n'
     )
-    run = replace(pipeline.load(job.load(folder / "job.toml")), run_id="benchmark")
+    run = replace(load_run(job.load(folder / "job.toml")), run_id="benchmark")
     commit.prepare_output(run.output)
     return run
 
@@ -141,7 +142,7 @@ def answered(caseload: Caseload) -> Judgement:
     return Judgement(tuple(Answer(question.template_id, sure) for question in caseload.questions), 0.0)
 
 
-def fed(run: pipeline.Run) -> tuple[int, float, float]:
+def fed(run: Run) -> tuple[int, float, float]:
     """(rows, seconds in prepare, seconds in settle) of the whole job but for the engine."""
     rows, prepared, settled = 0, 0.0, 0.0
     for reading in pipeline.plan(run).readings:

@@ -35,7 +35,7 @@ import polars as pl
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from triage import job, pipeline
+from triage import job
 from triage.columns import LABELS, Label
 from triage.condense.template import condense
 from triage.custody.verify import proved
@@ -43,6 +43,7 @@ from triage.engine import label as label_pass
 from triage.engine import prompt as prompts
 from triage.engine.generate import Engine
 from triage.engine.vllm import Settings, VllmEngine
+from triage.run import Run, load_run
 from triage.verdicts import validate
 
 CRUDE = "0[xX][0-9a-fA-F]+|[0-9a-fA-F]{8,}|[0-9]+"
@@ -115,7 +116,7 @@ def sampled(shared: Path, size: int, seed: int) -> pl.DataFrame:
     return drawn.join(one, on="index", how="left").sort("index")
 
 
-async def labels(texts: Collection[str], run: pipeline.Run, engine: Engine) -> dict[str, Probabilities]:
+async def labels(texts: Collection[str], run: Run, engine: Engine) -> dict[str, Probabilities]:
     """text -> the label's probabilities, of each text that got an answer; as `pipeline.judge` asks for them."""
     prompt = prompts.Prompt.render(run.prompt, engine.tokenizer)
     asked = sorted(set(texts))
@@ -149,7 +150,7 @@ def compare(name: str, pairs: list[tuple[Probabilities, Probabilities]], thresho
     print(f"  change of p_benign: mean {statistics.fmean(changes):.4f}, largest {max(changes):.4f}")
 
 
-async def judged(events: pl.DataFrame, run: pipeline.Run, load_engine: LoadEngine, folder: Path) -> None:
+async def judged(events: pl.DataFrame, run: Run, load_engine: LoadEngine, folder: Path) -> None:
     with proved(run.model, folder) as weights:
         engine = load_engine(weights, Settings(run.job.model.max_model_len, 1, run.job.model.prefix_caching))
     with contextlib.closing(engine):
@@ -183,7 +184,7 @@ def main(load_engine: Any = VllmEngine) -> None:
             '[input]\npaths = ["no.jsonl"]\nfields = { message = "line" }\n[output]\npath = "out"\n'
         )
         (folder / "weights").mkdir(mode=0o700)
-        run = pipeline.load(job.load(folder / "job.toml"))
+        run = load_run(job.load(folder / "job.toml"))
         print(f"\nmodel {run.model.name} {run.model.digest[:12]}, {events.height} events drawn with seed {given.seed}")
         asyncio.run(judged(events, run, load_engine, folder / "weights"))
 
