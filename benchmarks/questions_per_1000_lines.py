@@ -22,7 +22,6 @@ import argparse
 import asyncio
 import contextlib
 import importlib
-import math
 import os
 import statistics
 import sys
@@ -45,6 +44,7 @@ from triage.engine.generate import Engine
 from triage.engine.vllm import Settings, VllmEngine
 from triage.run import Run, load_run
 from triage.verdicts import validate
+from triage.verdicts.measured import clopper_pearson
 
 CRUDE = "0[xX][0-9a-fA-F]+|[0-9a-fA-F]{8,}|[0-9]+"
 Probabilities = Mapping[Label, float]
@@ -128,14 +128,6 @@ async def labels(texts: Collection[str], run: Run, engine: Engine) -> dict[str, 
     }
 
 
-def wilson(hits: int, of: int) -> tuple[float, float]:
-    """95% interval of a rate (Wilson 1927)."""
-    z = 1.959964
-    middle = (hits + z * z / 2) / (of + z * z)
-    half = z / (of + z * z) * math.sqrt(hits * (of - hits) / of + z * z / 4)
-    return max(0.0, middle - half), middle + half
-
-
 def compare(name: str, pairs: list[tuple[Probabilities, Probabilities]], thresholds: validate.Thresholds) -> None:
     if not pairs:
         print(f"{name}: no pairs")
@@ -143,7 +135,7 @@ def compare(name: str, pairs: list[tuple[Probabilities, Probabilities]], thresho
     moved = sum(validate.disposition(a, thresholds) != validate.disposition(b, thresholds) for a, b in pairs)
     argmax = sum(max(LABELS, key=a.__getitem__) != max(LABELS, key=b.__getitem__) for a, b in pairs)
     changes = [abs(a["benign"] - b["benign"]) for a, b in pairs]
-    low, high = wilson(moved, len(pairs))
+    low, high = clopper_pearson(moved, len(pairs), 0.95)
     print(f"{name}: {len(pairs)} pairs")
     print(f"  dispositions that change {moved} ({moved / len(pairs):.2%}, 95% interval {low:.2%} to {high:.2%})")
     print(f"  most probable label changes {argmax} ({argmax / len(pairs):.2%})")
@@ -164,6 +156,12 @@ async def judged(events: pl.DataFrame, run: Run, load_engine: LoadEngine, folder
     print(f"{len(set(texts))} questions, {len(set(texts)) - len(answers)} without an answer")
     compare("an event by its template against by its own text", pairs("template", "message"), run.thresholds)
     compare("two events of the same template, each by its own text", pairs("message", "other"), run.thresholds)
+    # A judge that finds all benign at the thresholds given passes them whatever sharing does.
+    urgent = sorted(1 - answers[text]["benign"] for text in events["message"] if text in answers)
+    fifth = validate.Thresholds(review_at=urgent[len(urgent) * 4 // 5], escalate_at=1.0)
+    print(f"with review_at {fifth.review_at:.4f}, where a fifth of these events is reviewed:")
+    compare("an event by its template against by its own text", pairs("template", "message"), fifth)
+    compare("two events of the same template, each by its own text", pairs("message", "other"), fifth)
 
 
 def main(load_engine: Any = VllmEngine) -> None:
