@@ -37,7 +37,8 @@ MONTHS = "Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec"
 
 
 def disguised(line: str, draw: random.Random) -> str:
-    """`line` on another day, by another process: the same event."""
+    """`line` on another day, by another process: the same event. A date in a path names a thing and an HRESULT is an
+    error code: another of either would be another event."""
 
     def digits(found: re.Match[str]) -> str:
         return str(draw.randrange(1, 10)) + "".join(str(draw.randrange(10)) for _ in found[0][1:])
@@ -49,9 +50,11 @@ def disguised(line: str, draw: random.Random) -> str:
         r"\b\d\d:\d\d:\d\d", lambda _: f"{draw.randrange(24):02}:{draw.randrange(60):02}:{draw.randrange(60):02}", line
     )
     line = re.sub(rf"\b({MONTHS}) [ \d]\d\b", lambda found: f"{found[1]} {draw.randrange(1, 29):2}", line)
-    line = re.sub(r"\b(20\d\d[-/.]\d\d[-/.])\d\d\b", lambda found: f"{found[1]}{draw.randrange(1, 29):02}", line)
+    line = re.sub(
+        r"(?<![/\w])(20\d\d[-/.]\d\d[-/.])\d\d\b", lambda found: f"{found[1]}{draw.randrange(1, 29):02}", line
+    )
     line = re.sub(r"(?<=\[)[1-9]\d{2,6}(?=\])", digits, line)
-    line = re.sub(r"\b(0x)([1-9a-f][0-9a-f]{5,15})\b", hexadecimal, line)
+    line = re.sub(r"(?<!HRESULT = )\b(0x)([1-9a-f][0-9a-f]{5,15})\b", hexadecimal, line)
     return re.sub(r"(?<![\w.:/-])[1-9]\d{5,}(?![\w.:/-])", digits, line)
 
 
