@@ -133,6 +133,7 @@ def plan(run: Run) -> Plan:
         slice_bytes=run.job.run.slice_bytes,
         max_record_bytes=run.job.run.max_record_bytes,
         limit_rows=run.limit_rows,
+        tested=rule_files.sources(run.rules),
     )
 
 

@@ -15,6 +15,7 @@ from triage.boundary import egress
 from triage.cli.looks import doctor, explain, show
 from triage.cli.models import models
 from triage.cli.printing import print_json
+from triage.cli.rules import rules
 from triage.cli.runs import plan, run, status
 from triage.errors import TriageError, WrongInput
 from triage.report.escape import escaped
@@ -68,5 +69,5 @@ def cli() -> None:
     """Read log shards with a language model on your own machines and leave a verdict on every line."""
 
 
-for command in (run, plan, status, show, explain, models, doctor):
+for command in (run, plan, status, show, explain, rules, models, doctor):
     cli.add_command(command)

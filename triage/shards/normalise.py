@@ -13,9 +13,9 @@ from typing import Any
 import orjson
 import polars as pl
 
-from triage.columns import CANONICAL, EVENTS, UTC_US
+from triage.columns import CANONICAL, EVENTS, SOURCE, UTC_US
 
-Fields = Sequence[tuple[str, str]]  # (canonical column, source column)
+Fields = Sequence[tuple[str, str]]  # (column of `events`, source column): canonical, or SOURCE before the source's name
 
 _TIME_FORMATS = (
     "%Y-%m-%dT%H:%M:%S%.f%#z",
@@ -57,10 +57,11 @@ def reach(record: Mapping[str, Any], path: str) -> Any:
 
 
 def events_of(positions: Sequence[int], records: Sequence[Mapping[str, Any]], fields: Fields) -> pl.DataFrame:
-    """The records as `events`: canonical columns, text, `timestamp` in UTC; `message` null where there is none."""
+    """The records as `events`: canonical columns, text, `timestamp` in UTC; `message` null where there is none. After
+    them what rules read of the source's own, as text."""
     sources = dict(fields)
     columns: dict[str, pl.Series] = {"position": pl.Series(positions, dtype=pl.Int64)}
-    for column in CANONICAL:
+    for column in (*CANONICAL, *own_columns(fields)):
         values: list[str | None]
         if column in sources:
             path = sources[column]
@@ -71,6 +72,11 @@ def events_of(positions: Sequence[int], records: Sequence[Mapping[str, Any]], fi
             values = [None] * len(records)
         columns[column] = pl.Series(values, dtype=pl.String)
     return with_time(pl.DataFrame(columns))
+
+
+def own_columns(fields: Fields) -> list[str]:
+    """The columns of `events` that rules read beside the canonical ones."""
+    return [column for column, _ in fields if column.startswith(SOURCE)]
 
 
 def with_time(events: pl.DataFrame) -> pl.DataFrame:
@@ -94,7 +100,8 @@ def with_time(events: pl.DataFrame) -> pl.DataFrame:
         parsed = time.cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
     else:
         parsed = pl.lit(None, UTC_US)
-    return events.with_columns(timestamp=parsed.cast(UTC_US)).select(list(EVENTS))
+    others = [column for column in events.columns if column not in EVENTS]
+    return events.with_columns(timestamp=parsed.cast(UTC_US)).select(*EVENTS, *others)
 
 
 def _since_1970(number: pl.Expr) -> pl.Expr:

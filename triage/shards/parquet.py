@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from triage.columns import CANONICAL
 from triage.records import Reading, Shard, Slice
-from triage.shards.normalise import Fields, as_text, canonical_json, events_of, reach, with_time
+from triage.shards.normalise import Fields, as_text, canonical_json, events_of, own_columns, reach, with_time
 from triage.shards.rows import CHUNK_BYTES, SliceRows, with_quarantine
 from triage.shards.store import open_store
 
@@ -108,14 +108,19 @@ def _parquet_rows(piece: Slice, last: bool, table: pa.Table) -> SliceRows:
 
 
 def _with_mapped_text(table: pa.Table, fields: Fields) -> pa.Table:
-    """Categories as their values, and mapped bytes as text that nobody checked yet."""
-    mapped = {source for _, source in fields}
+    """Categories as their values, and mapped bytes as text that nobody checked yet. What only rules read is bytes
+    where the message is mapped: it is read for them alone, and no damage in it may cost the row."""
+    mapped = {source for column, source in fields if column in CANONICAL}
+    tops = {name for source in mapped for name in (source, source.split(".")[0])}
+    every = "message" not in dict(fields)
     for index, name in enumerate(table.column_names):
         column = table.column(index)
         if pa.types.is_dictionary(column.type):
             column = column.cast(column.type.value_type)
         if name in mapped and _is_bytes(column.type):
             column = column.cast(pa.large_binary()).cast(pa.large_string(), safe=False)
+        elif fields and not every and name not in tops:
+            column = column.cast(_bytes_type(column.type))
         table = table.set_column(index, name, column)
     return table
 
@@ -189,7 +194,7 @@ def _parquet_events(positions: Sequence[int], table: pa.Table, fields: Fields) -
     if "message" not in sources:
         return events_of(positions, _rows(table), fields)
     columns: dict[str, pl.Series] = {"position": pl.Series(positions, dtype=pl.Int64)}
-    for column in CANONICAL:
+    for column in (*CANONICAL, *own_columns(fields)):
         source = sources.get(column, "")
         top = source.split(".")[0]
         if source in table.column_names:
@@ -206,6 +211,10 @@ def _parquet_events(positions: Sequence[int], table: pa.Table, fields: Fields) -
 def _series_as_text(series: pl.Series) -> pl.Series:
     if series.dtype == pl.String or series.dtype.is_integer():
         return series.cast(pl.String)
+    if series.dtype == pl.Binary:
+        text = series.cast(pl.String, strict=False)
+        if text.null_count() == series.null_count():
+            return text
     return pl.Series([as_text(value) for value in series.to_list()], dtype=pl.String)
 
 
