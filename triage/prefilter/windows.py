@@ -6,6 +6,7 @@ Promises: exact over the events it is given, which are those of one slice. Sees 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from datetime import timedelta
 from functools import reduce
 from operator import and_
@@ -56,19 +57,26 @@ class Window(BaseModel):
 
     def expression(self, met: pl.Expr) -> pl.Expr:
         """Of the events that are `met` and have a timestamp and every column of `by`, those that lie in a stretch of
-        at most `within`, both ends included, with more than `more_than` of them.
+        at most `within`, both ends included, with more than `more_than` of them."""
+        time = pl.col("timestamp").cast(pl.Int64)
+        return pl.map_batches([met, time, *map(pl.col, self.by)], self._members, return_dtype=pl.Boolean)
 
-        In order of time such a stretch holds a run of `more_than + 1` neighbours around the event; and where such a
-        run spans no more than `within`, it is such a stretch. So: the runs that are short enough, and their members.
-        """
-        counted = reduce(and_, (pl.col(name).is_not_null() for name in self.by), met)
-        # What is not counted has no time; nulls are sorted before all times, so no run of neighbours holds one.
-        time = pl.when(counted).then(pl.col("timestamp"))
-        micros = time.cast(pl.Int64)
+    def _members(self, columns: Sequence[pl.Series]) -> pl.Series:
+        """In order of group and time such a stretch holds a run of `more_than + 1` neighbours around the event; and
+        where such a run spans no more than `within`, it is such a stretch. So: the short runs, and their members."""
+        met, *named = columns
+        names = [str(number) for number in range(len(named))]  # the first is the time, in microseconds
+        rows = pl.arange(len(met), eager=True, dtype=pl.get_index_type()).alias("row")
+        counted = pl.DataFrame([rows, *map(pl.Series.alias, named, names)]).filter(met).drop_nulls()
+        hit = pl.zeros(len(met), pl.Boolean, eager=True)
+        if counted.height <= self.more_than:
+            return hit
+        time, *groups = map(pl.col, names)
         length = duration(self.within) // timedelta(microseconds=1)
+        alike = (group.shift(-self.more_than) == group for group in groups)
+        short = reduce(and_, alike, time.shift(-self.more_than) - time <= length).fill_null(False)
         place = pl.int_range(pl.len(), dtype=pl.Int64)
-        short = (micros.shift(-self.more_than) - micros <= length).fill_null(False)
         latest = pl.when(short).then(place).forward_fill()  # the last short run that began at or before the event
         member = (place - latest <= self.more_than).fill_null(False)
-        grouped = member.over(self.by, order_by=time) if self.by else member.over(pl.lit(0), order_by=time)
-        return grouped & time.is_not_null()
+        members = counted.sort(*groups, time).select("row", member.alias("member")).filter("member")["row"]
+        return hit.scatter(members, True)

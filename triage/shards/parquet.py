@@ -6,6 +6,7 @@ Text in Parquet may be any bytes: rows that are not UTF-8 are set apart, and the
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import polars as pl
@@ -212,9 +213,8 @@ def _series_as_text(series: pl.Series) -> pl.Series:
     if series.dtype == pl.String or series.dtype.is_integer():
         return series.cast(pl.String)
     if series.dtype == pl.Binary:
-        text = series.cast(pl.String, strict=False)
-        if text.null_count() == series.null_count():
-            return text
+        with suppress(pl.exceptions.ComputeError):  # not UTF-8 somewhere
+            return series.cast(pl.String)
     return pl.Series([as_text(value) for value in series.to_list()], dtype=pl.String)
 
 
