@@ -84,6 +84,14 @@ class Rule(BaseModel):
         return self.window.expression(met) if self.window else met
 
 
+class RuleFile(BaseModel):
+    """A rule file. Its rules are read one by one; this is for its schema."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    rule: list[Rule] = Field(default_factory=list)
+
+
 class Written:
     """A rule and where it stands."""
 
