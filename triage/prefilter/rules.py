@@ -65,7 +65,7 @@ class Rule(BaseModel):
             raise ValueError("exactly one of settle, raise and mark is needed")
         columns = {**CANONICAL, **{SOURCE + column: pl.String() for column in self.sources}}
         try:
-            pl.DataFrame(schema=columns).lazy().select(self.expression).collect()
+            pl.DataFrame(schema=columns).lazy().select(self.counted(self.when.expression())).collect()
         except pl.exceptions.PolarsError as problem:
             raise ValueError(f"cannot be run: {str(problem).splitlines()[0]}") from None
         return self
@@ -77,10 +77,9 @@ class Rule(BaseModel):
         own = (name.removeprefix(SOURCE) for name in counted if name.startswith(SOURCE))
         return tuple(dict.fromkeys((*self.when.sources, *own)))
 
-    @property
-    def expression(self) -> pl.Expr:
-        """True where the rule hits, false everywhere else. With a window it depends on all rows, so a slice's."""
-        met = self.when.expression()
+    def counted(self, met: pl.Expr) -> pl.Expr:
+        """True where the rule hits, false everywhere else, from where its `when` is met: with a window that depends on
+        all rows."""
         return self.window.expression(met) if self.window else met
 
 

@@ -87,11 +87,14 @@ def hits(events: pl.DataFrame, rules: Sequence[Rule]) -> pl.DataFrame:
     """(row, index in `rules`) of every hit, from one pass over the events. Of the shard's own columns that the rules
     read, those that `events` does not have are missing in every event."""
     missing = [SOURCE + name for name in sources(rules) if SOURCE + name not in events.columns]
-    # Lazily, for polars then computes what rules share, such as a column in lower case, once.
+    # Lazily, for polars then computes what rules share, such as a column in lower case, once. It does not where a
+    # function of ours is asked, so windows come after all that they count.
+    numbered = [(f"rule {number}", rule) for number, rule in enumerate(rules)]
     marks = (
         events.lazy()
         .with_columns(pl.lit(None, pl.String).alias(name) for name in missing)
-        .select(rule.expression.alias(str(number)) for number, rule in enumerate(rules))
+        .with_columns(rule.when.expression().alias(name) for name, rule in numbered)
+        .select(rule.counted(pl.col(name)) for name, rule in numbered)
         .collect()
     )
     rows = [(number, met.arg_true()) for number, met in enumerate(marks)]
