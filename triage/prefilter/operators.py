@@ -9,7 +9,6 @@ Promises: what an operator means is what its plain oracle in the tests says; wha
 from __future__ import annotations
 
 import ipaddress
-import math
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, time
 from pathlib import Path
@@ -49,10 +48,13 @@ def _threshold(value: Any) -> Any:
     if isinstance(value, datetime):
         if value.tzinfo is None:
             raise ValueError("expected a time with its offset: 2026-11-24T06:00:00Z")
-        return value.astimezone(UTC)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        try:
+            return value.astimezone(UTC)
+        except OverflowError:
+            raise ValueError("a time outside the years 1 to 9999") from None
+    if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError("expected a number, or a time with its offset")
-    if abs(value) >= _EXACT:
+    if not abs(value) < _EXACT:  # nan too
         raise ValueError("a number from 2^53 on cannot be compared exactly")
     return value
 
@@ -127,7 +129,9 @@ class Operators(BaseModel):
             try:
                 pl.Series([""]).str.contains(pattern)
             except pl.exceptions.PolarsError as problem:
-                raise ValueError(str(problem).splitlines()[0]) from None
+                lines = str(problem).splitlines()
+                reason = next((line for line in lines if line.startswith("error: ")), lines[0]).split("error: ")[-1]
+                raise ValueError(f"no regular expression in Rust's syntax: {reason}") from None
         return patterns
 
     @field_validator("hours")

@@ -19,6 +19,7 @@ of slices.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from importlib import resources
 from pathlib import Path
@@ -145,6 +146,9 @@ def written(paths: Sequence[str]) -> Iterator[Written | WrongInput]:
             except ValidationError as refusal:
                 yield _refused(path, number, table, lines, refusal)
                 continue
+            except RecursionError:
+                yield WrongInput("nested too deeply", where=f"{path}:{line_at(lines, ('rule', number))}")
+                continue
             found = Written(rule, path, number, lines)
             if rule.id in seen:
                 yield WrongInput(
@@ -174,8 +178,11 @@ def _rule_files(paths: Sequence[str]) -> list[Path]:
 
 
 def _tables(path: Path) -> tuple[list[dict[str, Any]], dict[Steps, int]]:
-    document = read_toml(path, "a rule file")
-    lines = lines_of(path.read_text("utf-8"))
+    try:
+        document = read_toml(path, "a rule file")
+        lines = lines_of(path.read_text("utf-8"))
+    except RecursionError:
+        raise WrongInput("nested too deeply", where=str(path), expected="a rule file") from None
     if unknown := set(document) - {"rule"}:
         first = min(unknown, key=lambda key: line_at(lines, (key,)))
         raise WrongInput(
@@ -206,7 +213,7 @@ def _refused(
         return WrongInput(f"{name}: unknown key {'.'.join(steps)!r}", where=where, expected=expected)
     if error["type"] == "missing":
         return WrongInput(f"{name}: key {'.'.join(steps)!r} is missing", where=where)
-    message = error["msg"].removeprefix("Value error, ")
+    message = re.sub("a valid dictionary or instance of .*", "a table", error["msg"].removeprefix("Value error, "))
     return WrongInput(f"{name}: {'.'.join(steps)}: {message}" if steps else f"{name}: {message}", where=where)
 
 

@@ -17,6 +17,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from triage.columns import CANONICAL, SOURCE
 from triage.prefilter.operators import Gate, Operators
 
+_DEEPEST = 20
+
 
 def _short_form(value: Any) -> Any:
     if isinstance(value, str | int | float):
@@ -65,6 +67,8 @@ class When(BaseModel):
     def _sound(self) -> When:
         if not (self.tests or self.all_ or self.any_ or self.not_):
             raise ValueError("nothing is tested")
+        if self.depth > _DEEPEST:
+            raise ValueError(f"all, any and not are nested more than {_DEEPEST} deep")
         return self
 
     @property
@@ -76,10 +80,19 @@ class When(BaseModel):
         }
 
     @property
+    def parts(self) -> tuple[When, ...]:
+        """What is joined by all, any and not."""
+        return (*(self.all_ or ()), *(self.any_ or ()), *((self.not_,) if self.not_ else ()))
+
+    @property
+    def depth(self) -> int:
+        return 1 + max((part.depth for part in self.parts), default=0)
+
+    @property
     def sources(self) -> Iterator[str]:
         """The shard's own columns that are tested, here and below."""
         yield from self.source
-        for part in (*(self.all_ or ()), *(self.any_ or ()), *([self.not_] if self.not_ else ())):
+        for part in self.parts:
             yield from part.sources
 
     def expression(self, gate: Gate = None) -> pl.Expr:
