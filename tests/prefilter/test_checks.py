@@ -32,6 +32,17 @@ def test_the_rules_that_come_along_are_tested_and_hold() -> None:
     assert found.rules >= 9
 
 
+def test_the_rules_in_the_documentation_are_sound(tmp_path: Path) -> None:
+    section = (ROOT / "docs" / "jobs.md").read_text("utf-8").split("## Rules\n")[1].split("\n## ")[0]
+    (tmp_path / "lists").mkdir()
+    (tmp_path / "lists" / "admins.txt").write_text("root\n")
+    block = "\n".join(line[4:] for line in section.split("\n\n`mark")[0].splitlines())
+    (tmp_path / "r.toml").write_text(block)
+    found = check([str(tmp_path)])
+    assert [str(problem) for problem in found.failed] == []
+    assert [rule for _, rule in found.untested] == ["sshd-session-closed", "admin-api-failing"]
+
+
 def test_an_example_that_does_otherwise_is_named_by_file_and_line(tmp_path: Path) -> None:
     text = RULE + 'when.message = "x"\n[[rule.test]]\nmatch = [\n    "X",\n    "y",\n]\nno_match = ["x", "z"]\n'
     assert checked(tmp_path, text) == [

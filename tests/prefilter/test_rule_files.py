@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 
 import polars as pl
@@ -65,6 +66,11 @@ RULE = '[[rule]]\nid = "{id}"\nbecause = "a test"\n'
         ('mark = true\nwhen.host = "x"\n[rule.window]\nwithn = "1s"', 4, ["did you mean 'within'"]),
         ('mark = true\nwhen.host = "x"\n[[rule.test]]\nmatches = []', 4, ["did you mean 'match'"]),
         ('mark = true\nwhen.host = "x"\n[[rule.test]]\nmatch = ["a",\n{ hst = "x" }]', 5, ["did you mean 'host'"]),
+        (
+            'mark = true\nwhen.host = "x"\n[[rule.test]]\nmatch = [{ times = 9999, every = "999999d" }]',
+            4,
+            ["beyond the year 9999"],
+        ),
         ('mark = true\nwhen.host = "x"\n[[rule.test]]', 3, ["match, no_match or both"]),
     ],
 )
@@ -122,6 +128,15 @@ def test_a_list_in_a_file_is_part_of_the_rule_and_a_test_is_not(tmp_path: Path) 
     assert identity() == before
     (tmp_path / "lists" / "admins.txt").write_text("alice\n")
     assert identity() != before
+
+
+def test_a_rule_is_the_same_on_another_worker(tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_text("a\n")
+    text = RULE.format(id="r") + 'mark = true\nwindow = { more_than = 1, within = "1s" }\n'
+    text += 'when.host.in_file = "list.txt"\nwhen.any = [{ user = "b" }, { timestamp.more_than = 2026-01-01T00:00:00Z }]'
+    (tmp_path / "r.toml").write_text(text)
+    rules = load([str(tmp_path / "r.toml")])
+    assert pickle.loads(pickle.dumps(rules)) == rules
 
 
 def test_missing_files_and_empty_folders_are_named(tmp_path: Path) -> None:

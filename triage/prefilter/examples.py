@@ -7,7 +7,7 @@ are no part of what a rule is: changing one computes nothing again.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import orjson
@@ -44,14 +44,26 @@ class Example(BaseModel):
             duration(text)
         return text
 
+    @model_validator(mode="after")
+    def _ends(self) -> Example:
+        try:
+            self._time(self.times - 1)
+        except OverflowError:
+            raise ValueError("the last of these events lies beyond the year 9999") from None
+        return self
+
+    def _time(self, number: int) -> datetime | None:
+        """When the event of that number is. Without `timestamp`, `every` counts from the year 2000."""
+        if self.every is None:
+            return self.timestamp
+        return (self.timestamp or _FIRST) + number * duration(self.every)
+
     def events(self) -> Iterator[dict[str, Any]]:
-        """Rows in the columns of EVENTS and the shard's own. Without `timestamp`, `every` counts from the year 2000."""
+        """Rows in the columns of EVENTS and the shard's own."""
         own = {SOURCE + name: _as_read(value) for name, value in self.source.items()}
         given = self.model_dump(include={"message", "host", "level", "service", "user"})
-        first = self.timestamp or (_FIRST if self.every else None)
         for number in range(self.times):
-            later = duration(self.every) * number if self.every else timedelta(0)
-            yield {**given, **own, "timestamp": first + later if first else None}
+            yield {**given, **own, "timestamp": self._time(number)}
 
 
 def _as_read(value: str | int | float | bool) -> str:

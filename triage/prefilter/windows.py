@@ -18,7 +18,7 @@ from triage.columns import CANONICAL, SOURCE
 from triage.job import nearest
 
 _UNITS = {"ms": "milliseconds", "s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
-_DURATION = re.compile(r"([0-9]{1,9})(ms|s|m|h|d)")
+_DURATION = re.compile(r"([0-9]{1,6})(ms|s|m|h|d)")
 GROUPING = [name for name in CANONICAL if name != "timestamp"]
 
 
