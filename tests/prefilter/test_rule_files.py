@@ -133,7 +133,8 @@ def test_a_list_in_a_file_is_part_of_the_rule_and_a_test_is_not(tmp_path: Path) 
 def test_a_rule_is_the_same_on_another_worker(tmp_path: Path) -> None:
     (tmp_path / "list.txt").write_text("a\n")
     text = RULE.format(id="r") + 'mark = true\nwindow = { more_than = 1, within = "1s" }\n'
-    text += 'when.host.in_file = "list.txt"\nwhen.any = [{ user = "b" }, { timestamp.more_than = 2026-01-01T00:00:00Z }]'
+    text += 'when.host.in_file = "list.txt"\n'
+    text += 'when.any = [{ user = "b" }, { timestamp.more_than = 2026-01-01T00:00:00Z }]\n'
     (tmp_path / "r.toml").write_text(text)
     rules = load([str(tmp_path / "r.toml")])
     assert pickle.loads(pickle.dumps(rules)) == rules
