@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from tests.conftest import WriteJob, load_run, write_tiny_model
 from tests.fake_engine import FakeEngine
 from triage import pipeline
+from triage.columns import VERDICTS
 from triage.custody import registry
 from triage.engine import prompt as prompts
 from triage.errors import WrongInput
@@ -98,6 +99,19 @@ def test_a_hit_of_a_sigma_rule_is_settled_without_a_question(write_job: WriteJob
     run = load_run(write_job(lines, '[prefilter]\nsigma = ["s.yml"]\n'))
     counts, _ = forecast(run, pipeline.plan(run))
     assert [(count["ruled"], count["questions"]) for count in counts.values()] == [(1, 1)]
+
+
+def test_a_rule_tests_a_column_of_the_shard_that_no_verdict_holds(write_job: WriteJob, tmp_path: Path) -> None:
+    when = "when.source.status = { at_least = 500 }"
+    (tmp_path / "r.toml").write_text(f'[[rule]]\nid = "r"\nsettle = "review"\nbecause = "failing"\n{when}\n')
+    path = write_job(["ok 1"], '[prefilter]\nrules = ["r.toml"]\n')
+    (tmp_path / "shards" / "day.jsonl").write_text('{"message": "ok 1", "status": 503}\n{"message": "ok 2"}\n')
+    run = load_run(path)
+    (receipt,) = run_through(run)
+    assert (receipt.rows["rows_ruled"], receipt.rows["rows_judged"]) == (1, 1)
+    verdicts = pl.read_parquet(run.output / "verdicts" / "*.parquet").sort("position")
+    assert verdicts["disposition"].to_list() == ["review", "benign"]
+    assert verdicts.columns == list(VERDICTS)
 
 
 def test_a_forecast_is_what_is_then_read_and_asked(write_job: WriteJob, tmp_path: Path) -> None:

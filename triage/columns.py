@@ -22,6 +22,9 @@ CANONICAL: Final[dict[str, pl.DataType]] = {
     "message": pl.String(),
 }
 
+# Before the name of a shard's own column that a rule tests: such columns of `events` are text, and end with sifting.
+SOURCE: Final = "source."
+
 EVENTS: Final[dict[str, pl.DataType]] = {"position": pl.Int64(), **CANONICAL}
 
 QUARANTINE: Final[dict[str, pl.DataType]] = {

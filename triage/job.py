@@ -7,6 +7,7 @@ job file's folder; what a job means is a frozen value. Opens no shard.
 from __future__ import annotations
 
 import difflib
+import re
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -165,7 +166,10 @@ def read_toml(path: Path, kind: str) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as problem:
         raise WrongInput(f"cannot be read: {problem}", where=str(path), expected=f"{kind} in UTF-8") from None
     except tomllib.TOMLDecodeError as problem:
-        raise WrongInput(f"not TOML: {problem}", where=str(path), expected=kind) from None
+        # In the words of tomllib, which tells the line only there.
+        line = re.search(r" \(at line (\d+), column \d+\)$", str(problem))
+        where = f"{path}:{line[1]}" if line else str(path)
+        raise WrongInput(f"not TOML: {problem}", where=where, expected=kind) from None
 
 
 def absolute(path: str, base: Path) -> str:

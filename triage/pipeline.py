@@ -27,6 +27,7 @@ from triage.engine import explain as explain_pass
 from triage.engine import label as label_pass
 from triage.engine import prompt as prompts
 from triage.engine.generate import Engine
+from triage.prefilter import rules as rule_files
 from triage.prefilter.sample import SETTLED, SHARED, draw, weight
 from triage.prefilter.sift import ASKED, NOISE, sift
 from triage.records import (
@@ -58,6 +59,7 @@ def plan(run: Run) -> Plan:
         slice_bytes=run.job.run.slice_bytes,
         max_record_bytes=run.job.run.max_record_bytes,
         limit_rows=run.limit_rows,
+        tested=rule_files.sources(run.rules),
     )
 
 

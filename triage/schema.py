@@ -14,6 +14,7 @@ import polars as pl
 
 from triage.columns import DECIDERS, DISPOSITIONS, SEVERITIES, VERDICTS
 from triage.job import Job
+from triage.prefilter.rules import RuleFile
 from triage.records import Account
 
 _DRAFT = "https://json-schema.org/draft/2020-12/schema"
@@ -31,6 +32,7 @@ def schemas() -> dict[str, dict[str, Any]]:
     """The schema of each kind of file, by its name."""
     return {
         "job": {"$schema": _DRAFT, **Job.model_json_schema()},
+        "rule": {"$schema": _DRAFT, **RuleFile.model_json_schema(by_alias=True)},
         "run": {"$schema": _DRAFT, **Account.model_json_schema()},
         "verdict": _verdict(),
     }

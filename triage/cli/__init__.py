@@ -16,6 +16,7 @@ from triage.cli.looks import doctor, explain, show
 from triage.cli.memory import correct, memory
 from triage.cli.models import models
 from triage.cli.printing import print_json
+from triage.cli.rules import rules
 from triage.cli.runs import plan, run, status
 from triage.errors import TriageError, WrongInput
 from triage.report.escape import escaped
@@ -66,5 +67,5 @@ def cli() -> None:
     """Read log shards with a language model on your own machines and leave a verdict on every line."""
 
 
-for command in (run, plan, status, show, explain, correct, memory, models, doctor):
+for command in (run, plan, status, show, explain, correct, memory, rules, models, doctor):
     cli.add_command(command)

@@ -10,8 +10,8 @@ from typing import Protocol
 
 import polars as pl
 
-from triage.columns import LABELS
-from triage.prefilter.rules import INJECTION_TAG, Rule
+from triage.columns import LABELS, SOURCE
+from triage.prefilter.rules import INJECTION_TAG, Rule, sources
 from triage.prefilter.sigma import HITS, Ruleset
 
 NOISE, RULED, ASKED, CORRECTED = "noise", "ruled", "asked", "corrected"
@@ -37,7 +37,7 @@ class Settling(Protocol):
 
 
 def sift(events: pl.DataFrame, rules: Sequence[Rule], sigma: Ruleset | None = None) -> pl.DataFrame:
-    """`events` with what the rules say of each:
+    """`events`, without the shard's own columns, with what the rules say of each:
 
     outcome              noise (settled as benign), ruled (settled as review or escalate), asked, or corrected (it has
                          a `correction`, which stands above rules)
@@ -48,7 +48,8 @@ def sift(events: pl.DataFrame, rules: Sequence[Rule], sigma: Ruleset | None = No
 
     The highest label among the rules that hit decides. A rule that raises wins over one that settles as benign.
     """
-    found = [_hits(events, rules)]
+    found = [hits(events, rules)]
+    events = events.drop(name for name in events.columns if name.startswith(SOURCE))
     every: list[Settling] = [*rules]
     if sigma is not None and sigma.rules:
         found.append(sigma.hits(events).with_columns(pl.col("rule") + len(rules)))
@@ -87,10 +88,21 @@ def sift(events: pl.DataFrame, rules: Sequence[Rule], sigma: Ruleset | None = No
     )
 
 
-def _hits(events: pl.DataFrame, rules: Sequence[Rule]) -> pl.DataFrame:
-    """(row, index in `rules`) of every hit, from one pass over the canonical columns."""
-    marks = events.select(rule.expression.alias(str(number)) for number, rule in enumerate(rules))
-    rows = [(number, hits.arg_true()) for number, hits in enumerate(marks)]
+def hits(events: pl.DataFrame, rules: Sequence[Rule]) -> pl.DataFrame:
+    """(row, index in `rules`) of every hit, from one pass over the events. Of the shard's own columns that the rules
+    read, those that `events` does not have are missing in every event."""
+    missing = [SOURCE + name for name in sources(rules) if SOURCE + name not in events.columns]
+    # Lazily, for polars then computes what rules share, such as a column in lower case, once. It does not where a
+    # function of ours is asked, so windows come after all that they count.
+    numbered = [(f"rule {number}", rule) for number, rule in enumerate(rules)]
+    marks = (
+        events.lazy()
+        .with_columns(pl.lit(None, pl.String).alias(name) for name in missing)
+        .with_columns(rule.when.expression().alias(name) for name, rule in numbered)
+        .select(rule.counted(pl.col(name)) for name, rule in numbered)
+        .collect()
+    )
+    rows = [(number, met.arg_true()) for number, met in enumerate(marks)]
     return pl.concat(
         [
             pl.DataFrame(schema=HITS),

@@ -15,7 +15,7 @@ import polars as pl
 
 from triage.columns import CANONICAL, EVENTS, UTC_US
 
-Fields = Sequence[tuple[str, str]]  # (canonical column, source column)
+Fields = Sequence[tuple[str, str]]  # (column of `events`, source column): canonical, or SOURCE before the source's name
 
 _TIME_FORMATS = (
     "%Y-%m-%dT%H:%M:%S%.f%#z",

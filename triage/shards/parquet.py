@@ -6,12 +6,14 @@ Text in Parquet may be any bytes: rows that are not UTF-8 are set apart, and the
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from triage.columns import CANONICAL
 from triage.records import Reading, Shard, Slice
 from triage.shards.normalise import Columns, Fields, as_text, canonical_json, frame_of, reach
 from triage.shards.rows import CHUNK_BYTES, SliceRows, with_quarantine
@@ -110,14 +112,19 @@ def _parquet_rows(piece: Slice, last: bool, table: pa.Table) -> SliceRows:
 
 
 def _with_mapped_text(table: pa.Table, fields: Fields) -> pa.Table:
-    """Categories as their values, and mapped bytes as text that nobody checked yet."""
-    mapped = {source for _, source in fields}
+    """Categories as their values, and mapped bytes as text that nobody checked yet. What only rules read is bytes
+    where the message is mapped: it is read for them alone, and no damage in it may cost the row."""
+    mapped = {source for column, source in fields if column in CANONICAL}
+    tops = {name for source in mapped for name in (source, source.split(".")[0])}
+    every = "message" not in dict(fields)
     for index, name in enumerate(table.column_names):
         column = table.column(index)
         if pa.types.is_dictionary(column.type):
             column = column.cast(column.type.value_type)
         if name in mapped and _is_bytes(column.type):
             column = column.cast(pa.large_binary()).cast(pa.large_string(), safe=False)
+        elif fields and not every and name not in tops:
+            column = column.cast(_bytes_type(column.type))
         table = table.set_column(index, name, column)
     return table
 
@@ -210,6 +217,9 @@ def _parquet_events(positions: Sequence[int], table: pa.Table, fields: Fields) -
 def _series_as_text(series: pl.Series) -> pl.Series:
     if series.dtype == pl.String or series.dtype.is_integer():
         return series.cast(pl.String)
+    if series.dtype == pl.Binary:
+        with suppress(pl.exceptions.ComputeError):  # not UTF-8 somewhere
+            return series.cast(pl.String)
     return pl.Series([as_text(value) for value in series.to_list()], dtype=pl.String)
 
 

@@ -14,6 +14,7 @@ from itertools import pairwise
 from pathlib import PurePosixPath
 from typing import Literal
 
+from triage.columns import SOURCE
 from triage.errors import ShardUnreadable, WrongInput
 from triage.job import Input, nearest
 from triage.records import Compression, Plan, Reading, Shard, Slice, Unreadable
@@ -36,16 +37,22 @@ def plan(
     slice_bytes: int,
     max_record_bytes: int,
     limit_rows: int | None = None,
+    tested: Mapping[str, str] | None = None,
 ) -> Plan:
-    """Find and cut the shards of `inputs`, in the order of the job file and then of their paths.
+    """Find and cut the shards of `inputs`, in the order of the job file and then of their paths. `tested`: the shards'
+    own columns that rules read, each with the id of a rule that does.
 
-    Raises WrongInput for a path that names nothing, a file that is no shard, and a mapped column that no shard of
-    its [input] has.
+    Raises WrongInput for a path that names nothing, a file that is no shard, a mapped column that no shard of its
+    [input] has, and a tested column that no shard has where all are Parquet: the records of a JSONL shard need not
+    be alike, so there the column is missing until a record shows it.
     """
+    tested = tested or {}
     readings: list[Reading] = []
     unreadable: list[Unreadable] = []
     rows_known: int | None = 0
-    for shard in _shards(inputs, max_record_bytes):
+    shards = list(_shards(inputs, max_record_bytes, tested))
+    _check_tested(shards, tested)
+    for shard in shards:
         try:
             if shard.format == "parquet":
                 cut, rows = _cut_parquet(shard, slice_bytes)
@@ -61,9 +68,10 @@ def plan(
     return Plan(tuple(readings), tuple(unreadable), rows_known)
 
 
-def _shards(inputs: Sequence[Input], max_record_bytes: int) -> Iterator[Shard]:
+def _shards(inputs: Sequence[Input], max_record_bytes: int, tested: Mapping[str, str]) -> Iterator[Shard]:
     """The shards of all inputs, each once."""
     seen: set[str] = set()
+    own = [(SOURCE + column, column) for column in tested]
     for table in inputs:
         found = {f.uri: f for pattern in table.paths for f in store.find(pattern)}
         explicit = {str(PurePosixPath(p)) if "://" not in p else p for p in table.paths}
@@ -75,7 +83,8 @@ def _shards(inputs: Sequence[Input], max_record_bytes: int) -> Iterator[Shard]:
                     "not the name of a shard", where=uri, expected="a name that ends in " + ", ".join(_SUFFIXES)
                 )
             if kind is not None and uri not in seen:
-                shards.append(Shard(uri, *kind, file.size_bytes, file.version, tuple(sorted(table.fields.items()))))
+                fields = tuple(sorted([*table.fields.items(), *own]))
+                shards.append(Shard(uri, *kind, file.size_bytes, file.version, fields))
         if not shards and not set(found) & seen:
             raise WrongInput(
                 "none of the files there is a shard",
@@ -133,6 +142,26 @@ def _check_fields(shards: list[Shard], fields: Mapping[str, str], max_record_byt
             f"no shard has the column {source!r} that {canonical} is mapped to",
             where="[input.fields]",
             expected=nearest(source, sorted(known)),
+        )
+
+
+def _check_tested(shards: Sequence[Shard], tested: Mapping[str, str]) -> None:
+    """Raise WrongInput for a tested column that is certain to be in no shard."""
+    if not tested or any(shard.format != "parquet" for shard in shards):
+        return
+    missing, known = dict(tested), set[str]()
+    for shard in shards:
+        with suppress(ShardUnreadable):
+            known |= read.columns(shard, 0)
+        missing = {column: rule for column, rule in missing.items() if column not in known}
+        if not missing:
+            return
+    if known:
+        column, rule = next(iter(missing.items()))
+        raise WrongInput(
+            f"no shard has the column {column!r} that rule {rule!r} tests",
+            where="[prefilter] rules",
+            expected=nearest(column, sorted(known)),
         )
 
 
