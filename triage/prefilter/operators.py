@@ -195,7 +195,7 @@ class Operators(BaseModel):
             words = [word.lower() for word in self.contains_any]
             met = _where(met, text.str.to_lowercase()).str.contains_any(words)
         for pattern in self.matches or ():
-            if met is not None and _matches_nothing(pattern):
+            if met is not None and _matches_empty(pattern):
                 met = met & text.str.contains(pattern)
             else:
                 met = _where(met, text).str.contains(pattern)
@@ -244,7 +244,7 @@ _COMPARE: dict[str, Callable[[pl.Expr, pl.Expr], pl.Expr]] = {
 }
 
 
-def _matches_nothing(pattern: str) -> bool:
+def _matches_empty(pattern: str) -> bool:
     """Whether the expression finds a match in an empty text."""
     return bool(pl.Series([""]).str.contains(pattern)[0])
 
