@@ -155,21 +155,21 @@ class Memory:
         return pl.concat(found), refused
 
     def merge(self, run_id: str, after: datetime) -> None:
-        """At the end of a run: make one file of its files, or of all where there are many, without the answers that
-        were given before `after`."""
+        """At the end of a run: make one file of its files, or of all where there are many, and drop the answers of any
+        run that were given before `after`."""
         with self._alone():
             files = self.files("answers")
             own = [file for file in files if file.name.startswith(f"{run_id}-")]
             some = files if len(files) > MANY_FILES + len(own) else own
             read = [(file, rows) for file in some if (rows := _read(file)) is not None]
-            if not read:
-                return
-            rows = pl.concat([rows for _, rows in read]).filter(pl.col("judged_at") >= after)
-            stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%f")
-            if rows.height:
-                self.write("answers", f"{run_id}-merged-{stamp}", rows.sort("fingerprint"))
-            for file, _ in read:
-                file.unlink(missing_ok=True)
+            if read:
+                rows = pl.concat([rows for _, rows in read]).filter(pl.col("judged_at") >= after)
+                stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%f")
+                if rows.height:
+                    self.write("answers", f"{run_id}-merged-{stamp}", rows.sort("fingerprint"))
+                for file, _ in read:
+                    file.unlink(missing_ok=True)
+        self.rewrite(lambda rows: rows["judged_at"] >= after)
 
     def rewrite(self, keep: Callable[[pl.DataFrame], pl.Series]) -> int:
         """Drop the answers for which `keep` is false, and give their number."""
