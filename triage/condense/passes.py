@@ -29,6 +29,9 @@ _CUT: Final = f"(?s:^(?<before>.*?))(?<kept>{VERBATIM})(?s:(?<after>.*)$)"
 _ENOUGH: Final = 2_000
 """Texts that are worth a thread."""
 
+_ALIKE: Final = 0.9
+"""Where a larger share of texts is different, finding those that are alike costs more than it saves."""
+
 
 def masked(texts: pl.Series) -> pl.Series:
     """`texts` (String, no nulls) with every mask applied, but for what is VERBATIM."""
@@ -63,7 +66,7 @@ def _in_stages(texts: pl.Series, stage: int = 0) -> pl.Series:
     """Stage by stage, each on what is different of the texts that the one before left."""
     if stage == len(_PASSES):
         return texts
-    once = texts.unique(maintain_order=True)
+    once = texts.unique(maintain_order=True) if texts.n_unique() < _ALIKE * texts.len() else texts
     left = _in_threads(once, lambda part: _passed(part, stage))
     done = _in_stages(left, stage + 1)
     if once.len() == texts.len():
@@ -93,7 +96,7 @@ def _in_threads(texts: pl.Series, work: Callable[[pl.Series], pl.Series]) -> pl.
 
 def _around_verbatim(texts: pl.Series, hide: Callable[[pl.Series], pl.Series]) -> pl.Series:
     """`hide` for all that is not VERBATIM, in one call."""
-    has = reduce(or_, (texts.str.contains(needs) for needs in VERBATIM_NEEDS))
+    has = _in_threads(texts, lambda part: reduce(or_, (part.str.contains(needs) for needs in VERBATIM_NEEDS)))
     if not has.any():
         return hide(texts)
     rest = texts.filter(has)
