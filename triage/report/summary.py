@@ -111,7 +111,8 @@ def _spent(account: Account) -> list[str]:
             f"{account.output_tokens:,} output tokens"
         )
     if account.templates_from_memory:
-        lines.append(f"{account.templates_from_memory:,} templates (counted once a slice) answered from {account.memory}")
+        count = f"{account.templates_from_memory:,} templates (counted once a slice)"
+        lines.append(f"{count} answered from {account.memory}")
     if last.engine_seconds:
         tokens = last.prompt_tokens + last.output_tokens
         lines.append(
