@@ -41,6 +41,7 @@ from demo.generate import generate
 from triage import cluster, job, pipeline
 from triage.condense.template import condense
 from triage.engine.generate import Asking
+from triage.engine.meter import Metered
 from triage.engine.vllm import VllmEngine
 from triage.records import Question
 from triage.run import Run, load_run
@@ -55,22 +56,23 @@ class BenchJudge(cluster.Judge):
 
     async def bare(self, questions: tuple[Question, ...]) -> tuple[int, float]:
         """(prompt tokens, seconds) of the same prompts put into AsyncLLM directly."""
-        assert self.engine
-        engine = self.engine._engine
-        assert isinstance(engine, VllmEngine)
-        asking = Asking(max_tokens=1, allowed_tokens=tuple(self.prompt.labels.values()))
-        prompts = [[*self.prompt.prefix, *self.prompt.line(q.text), *self.prompt.ask] for q in questions]
+        prompt, engine = self.stages[0][0], self._vllm()
+        asking = Asking(max_tokens=1, allowed_tokens=tuple(prompt.labels.values()))
+        prompts = [[*prompt.prefix, *prompt.line(q.text), *prompt.ask] for q in questions]
         started = time.monotonic()
-        answers = await asyncio.gather(*(engine.generate(prompt, asking) for prompt in prompts))
+        answers = await asyncio.gather(*(engine.generate(tokens, asking) for tokens in prompts))
         return sum(answer.usage.prompt_tokens for answer in answers), time.monotonic() - started
 
     async def forget(self) -> None:
         await self.load()
-        assert self.engine
         self.shared.clear()
-        engine = self.engine._engine
-        assert isinstance(engine, VllmEngine)
-        await engine.forget()
+        await self._vllm().forget()
+
+    def _vllm(self) -> VllmEngine:
+        metered = self.stages[0][1]
+        assert isinstance(metered, Metered)
+        assert isinstance(metered._engine, VllmEngine)
+        return metered._engine
 
 
 def write_lines(folder: Path, count: int) -> None:

@@ -88,8 +88,7 @@ class SimulatedJudge(Judge):
     """The product's actor around the simulated engine."""
 
     async def load(self) -> None:
-        self.engine = Simulated(Path(), Settings())  # type: ignore[assignment]
-        self.prompt = rendered(self.run)
+        self.stages = [(rendered(self.run), cast(Engine, Simulated(Path(), Settings())))]
 
     async def judge(self, questions: tuple[Question, ...]) -> Judgement:
         self.shared.clear()  # every round asks all

@@ -140,7 +140,10 @@ def main() -> None:
             f"forecast: {asked} questions, {known} rows; {second['engine_seconds']:.0f} s of engine time"
         )
         system = plain.prompt.system + " Indeed."
-        say("one word more in the prompt", replace(plain, prompt=replace(plain.prompt, digest=digest_of(system))))
+        say(
+            "one word more in the prompt",
+            replace(plain, stages=(replace(plain.stages[0], prompt=replace(plain.prompt, digest=digest_of(system))),)),
+        )
         os.environ["TRIAGE_MODELS"] = registry_copy(folder, given.model)
         other = write_job(folder, two, "other", changed_weights(folder, given.model))
         say("one bit of the weights", load_run(job.load(other)))

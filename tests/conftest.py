@@ -9,11 +9,15 @@ from pathlib import Path
 
 import orjson
 import pytest
+from hypothesis import settings
 
 from triage import job
 from triage.custody import registry
 from triage.run import Run
 from triage.run import load_run as load_run_of
+
+settings.register_profile("triage", deadline=None)  # how long an example takes says nothing of it
+settings.load_profile("triage")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 

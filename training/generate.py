@@ -2,9 +2,10 @@
 
     python training/generate.py OUT.jsonl [--copies 3] [--seed 7]
 
-Each row: `text` (the template, as the model is asked), `message`, `label`, `because`, `system`, `hard`, `made` (plain,
-headed, wrapped, cut or injected). Rows with the same text are one. Where the masks make lines of two labels alike, as
-`1 of 2` and `2 of 2`, the more urgent label is the text's.
+Each row: `text` (the template, as the model is asked; one in six is the message as it is, as samples are asked),
+`message`, `label`, `because`, `system`, `hard`, `made` (plain, headed, wrapped, cut, or with a text of `spliced` in it:
+addressed, claimed, neutral), `told` (the explanation that is learnt, null for benign). Rows with the same text are one.
+Where the masks make lines of two labels alike, as `1 of 2` and `2 of 2`, the more urgent label is the text's.
 Prints the counts and the SHA-256 of what was written: the same files, seed and version of the masks give the same.
 
 Promises: no line is of a real log; the same arguments give the same bytes. Copies differ in what the slots hold and in
@@ -31,7 +32,7 @@ import polars as pl
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from training import words
+from training import answers, spliced, words
 from triage.columns import LABELS
 from triage.condense.template import condense
 
@@ -40,7 +41,9 @@ _FRESH: Final = {"ip", "public_ip", "private_ip", "port", "n", "small", "big", "
 """Slots that may differ where a line has them twice; the others are one thing."""
 
 _LEVELS: Final = ("INFO", "WARN", "ERROR", "DEBUG", "NOTICE")
-_MADE: Final = ("plain", "plain", "plain", "headed", "wrapped", "cut", "injected")
+_MADE: Final = (*["plain"] * 8, *["headed"] * 4, *["wrapped"] * 3, "cut", *["addressed"] * 2, "claimed", "neutral")
+_AS_IT_IS: Final = 6
+"""One text in so many is the message without masks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +108,8 @@ def filled(line: Line, draw: random.Random) -> str:
     return fill(line.text)
 
 
-def around(message: str, made: str, injections: list[str], draw: random.Random) -> str:
-    """`message` as another collector would have kept it."""
+def around(message: str, made: str, parts: spliced.Parts, draw: random.Random) -> str:
+    """`message` as another collector would have kept it, or with something in it that somebody else wrote."""
     host = words.fill("host", draw)
     if made == "headed" and not message.startswith(("{", "<", "[")):
         return draw.choice(
@@ -124,39 +127,46 @@ def around(message: str, made: str, injections: list[str], draw: random.Random) 
         return orjson.dumps(record, option=orjson.OPT_SORT_KEYS).decode()
     if made == "cut" and len(message) > 160:
         return message[: draw.randrange(150, len(message))]
-    if made == "injected":
-        said = draw.choice(injections)
-        return draw.choice(
-            [f"{message} {said}", f'{message} comment="{said}"', f"{message} user_agent='{said}'", f"{said} {message}"]
-        )
+    if made in spliced.KINDS:
+        return spliced.spliced(message, spliced.text(made, parts, draw), draw)
     return message
 
 
-def examples(lines: list[Line], injections: list[str], copies: int, seed: int) -> Iterator[dict[str, Any]]:
+def examples(lines: list[Line], parts: spliced.Parts, copies: int, seed: int) -> Iterator[dict[str, Any]]:
     draw = random.Random(seed)
     for line in lines:
         for copy in range(copies):
             made = "plain" if copy == 0 else draw.choice(_MADE)
             message = filled(line, draw)
-            whole = around(message, made, injections, draw)
+            whole = around(message, made, parts, draw)
             made = made if whole != message else "plain"
             # What tells its reader how to judge it is at least review, and is never lowered.
-            label = "review" if made == "injected" and line.label == "benign" else line.label
+            label = "review" if made == "addressed" and line.label == "benign" else line.label
+            because = line.because if label == line.label else "the line tells its reader how to judge it"
             yield {
-                "message": whole, "label": label, "because": line.because, "system": line.system, "hard": line.hard,
-                "made": made,
+                "message": whole, "label": label, "because": because, "system": line.system, "hard": line.hard,
+                "made": made, "pieces": [piece for piece, _, _, _ in string.Formatter().parse(line.text)],
             }  # fmt: skip
+
+
+def _told(row: dict[str, Any]) -> str | None:
+    rank, addressed = LABELS.index(row["label"]), row["made"] == "addressed"
+    return answers.answer(rank, row["because"], row["text"], row["pieces"], addressed) if rank else None
 
 
 def training_set(copies: int, seed: int) -> pl.DataFrame:
     """The rows, one for each text."""
-    injections = tomllib.loads((HERE / "injections.toml").read_text("utf-8"))["texts"]
-    rows = pl.DataFrame(list(examples(load(), injections, copies, seed)))
+    rows = pl.DataFrame(list(examples(load(), spliced.parts(), copies, seed)))
     events, templates = condense(rows, "standard")
-    rows = events.join(templates, on="template_id", maintain_order="left").rename({"template": "text"})
+    masked = pl.int_range(pl.len()) % _AS_IT_IS != 0
+    rows = events.join(templates, on="template_id", maintain_order="left").with_columns(
+        text=pl.when(masked).then("template").otherwise("message")
+    )
     rank = pl.col("label").replace_strict({label: LABELS.index(label) for label in LABELS}, return_dtype=pl.Int8)
     urgent = rows.with_row_index("at").sort(rank, "at", descending=[True, False]).unique("text", keep="first")
-    return urgent.sort("at").select("text", "message", "label", "because", "system", "hard", "made")
+    told = [_told(row) for row in urgent.iter_rows(named=True)]
+    whole = urgent.with_columns(told=pl.Series(told, dtype=pl.String)).sort("at")
+    return whole.select("text", "message", "label", "because", "system", "hard", "made", "told")
 
 
 def main() -> None:

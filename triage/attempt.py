@@ -114,12 +114,28 @@ def _fresh(run: Run, plan: Plan) -> Account:
         inputs=[path for table in run.job.input for path in table.paths],
         model=asdict(run.model),
         prompt=run.prompt.name,
+        calibration=run.calibration.as_dict() if run.calibration else None,
+        thresholds=asdict(run.thresholds),
+        cascade=_second(run),
         rules={rule.id: rule.because for rule in run.every_rule},
         rules_refused=dict(run.sigma.refused),
         versions=_versions(),
         attempts=0,
         attempt_log=[],
     )
+
+
+def _second(run: Run) -> dict[str, object]:
+    """The second model of a cascade, as the account names it."""
+    return {
+        key: value
+        for stage in run.stages[1:]
+        for key, value in {
+            "model": asdict(stage.model),
+            "prompt": stage.prompt.name,
+            "calibration": stage.calibration.as_dict() if stage.calibration else None,
+        }.items()
+    }
 
 
 def _closed(

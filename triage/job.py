@@ -80,10 +80,43 @@ class Model(_Table):
     prefix_caching: bool = Field(default=True, description="reuse the computed states of the shared prompt prefix")
 
 
+class Cascade(_Table):
+    """A larger model for what the first one is unsure of. Without this table one model answers all."""
+
+    model: str = Field(description="its name in the model registry")
+    prompt: str | None = Field(default=None, description="as [judge] prompt, for the larger model")
+    below: float = Field(
+        default=0.5, ge=0, le=1, description="it is asked where the first model's margin, calibrated, is below this"
+    )
+    sample: float = Field(
+        default=0.01,
+        ge=0,
+        le=1,
+        description="share of the questions that the first model is sure of that it is asked as well, to measure how "
+        "often the two agree there",
+    )
+    gpu_share: float = Field(
+        default=0.7, gt=0, lt=1, description="of the GPU memory that an engine may use, what the larger model gets"
+    )
+
+
 class Judge(_Table):
-    prompt: str = Field(default="triage-1", description="a prompt of triage/engine/prompts")
-    review_at: float = Field(default=0.5, ge=0, le=1, description="review when p_review + p_escalate is this much")
-    escalate_at: float = Field(default=0.5, ge=0, le=1, description="escalate when p_escalate is this much")
+    prompt: str | None = Field(
+        default=None, description="a prompt of triage/engine/prompts; by default the one that the model was taught with"
+    )
+    calibrated: bool = Field(default=True, description="use what `triage calibrate` recorded of the model and prompt")
+    review_at: float | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        description="review when p_review + p_escalate is this much; by default what was fitted, else 0.5",
+    )
+    escalate_at: float | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        description="escalate when p_escalate is this much; by default what was fitted, else 0.5",
+    )
     max_windows: int = Field(
         default=32, ge=1, description="a text that needs more overlapping windows than this is undecided"
     )
@@ -111,6 +144,7 @@ class Job(_Table):
     condense: Condense = Condense()
     model: Model = Model()
     judge: Judge = Judge()
+    cascade: Cascade | None = None
     memory: Memory | None = None
     sample: Sample = Sample()
     output: Output
@@ -209,7 +243,7 @@ def _wrong_key(path: Path, error: ErrorDetails) -> WrongInput:
 
 def _known_keys(steps: list[str]) -> list[str]:
     """The keys of the table that `steps` leads to."""
-    inside: dict[str, type[BaseModel]] = {"input": Input, "output": Output, "memory": Memory}
+    inside: dict[str, type[BaseModel]] = {"input": Input, "output": Output, "memory": Memory, "cascade": Cascade}
     table: type[BaseModel] = Job
     for step in steps:
         if not step.isdigit():

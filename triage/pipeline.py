@@ -5,15 +5,14 @@
     judge    questions -> answers label . explain (only what is not benign) . validate
     settle   answers -> receipt   remember . fan out to every event . commit
 
-`plan` runs once, the other three once a slice. `cluster` runs these same functions over Ray and adds nothing.
-Condensing comes before rules, since corrections are of templates and stand above rules.
+`plan` runs once, the other three once a slice; `judge` has a module of its own. `cluster` runs these same functions
+over Ray and adds nothing. Condensing comes before rules, since corrections are of templates and stand above rules.
 """
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import Collection, Iterator, MutableMapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -23,33 +22,21 @@ from triage.columns import DISPOSITIONS
 from triage.condense import corrections, template
 from triage.condense.memory import Memory, Recalled, oldest
 from triage.condense.slots import quoted
-from triage.engine import explain as explain_pass
-from triage.engine import label as label_pass
-from triage.engine import prompt as prompts
-from triage.engine.generate import Engine
+from triage.judge import Shared, agreement, judge
 from triage.prefilter import rules as rule_files
+from triage.prefilter import suspect
 from triage.prefilter.sample import SETTLED, SHARED, draw, weight
 from triage.prefilter.sift import ASKED, NOISE, sift
-from triage.records import (
-    Answer,
-    Caseload,
-    Explanation,
-    Judgement,
-    Plan,
-    Question,
-    Reading,
-    Receipt,
-    Tally,
-    Usage,
-)
+from triage.records import Caseload, Judgement, Plan, Question, Reading, Receipt, Tally, Usage
 from triage.run import Run
 from triage.shards.plan import plan as plan_shards
 from triage.shards.read import read
 from triage.shards.rows import SliceRows
-from triage.verdicts import validate
 from triage.verdicts.commit import commit
 from triage.verdicts.fan_out import Deciding, Provenance, RuleFacts, fan_out
 from triage.verdicts.measured import tallied
+
+__all__ = ["Shared", "judge", "plan", "prepare", "settle"]
 
 
 def plan(run: Run) -> Plan:
@@ -107,13 +94,18 @@ def _caseload(run: Run, slice_id: str, follows: str | None, rows: SliceRows, sta
         events=events,
         quarantine=rows.quarantine,
         known=recalled.answers,
-        questions=tuple(Question(name, text) for name, text in texts.items() if name not in known),
+        questions=_questions({name: text for name, text in texts.items() if name not in known}),
         texts=texts,
         only_sampled=frozenset(texts.keys() - known - set(asked["template_id"])),
         memory_refused=recalled.refused,
         samples=samples,
         prepare_seconds=time.monotonic() - started,
     )
+
+
+def _questions(texts: Mapping[str, str]) -> tuple[Question, ...]:
+    framed = suspect.framings(pl.Series(list(texts.values()), dtype=pl.String))
+    return tuple(Question(*asked, framings) for asked, framings in zip(texts.items(), framed, strict=True))
 
 
 def _sampled(
@@ -158,52 +150,18 @@ def _recall(run: Run, memory: Memory | None, texts: dict[str, str]) -> Recalled:
     )
 
 
-Shared = MutableMapping[str, "asyncio.Task[Answer]"]
-"""The questions that an engine was asked in a run, by template, answered or in flight."""
-MOST_SHARED = 1_000_000  # of about a kilobyte; the oldest is forgotten, and asked again where it comes up again
-
-
-async def judge(
-    run: Run, questions: Sequence[Question], prompt: prompts.Prompt, engine: Engine, shared: Shared | None = None
-) -> Judgement:
-    """Act three: an answer to every question, all in flight at once. What is in `shared` is not asked again. Raises
-    EngineLost."""
-    started = time.monotonic()
-    shared = {} if shared is None else shared
-    fresh = {question.template_id for question in questions if question.template_id not in shared}
-    for question in questions:
-        if question.template_id in fresh:
-            shared[question.template_id] = asyncio.create_task(_answer(run, question, prompt, engine))
-    answers = await asyncio.gather(*(shared[question.template_id] for question in questions))
-    while len(shared) > MOST_SHARED:
-        del shared[next(iter(shared))]
-    return Judgement(
-        tuple(answer if answer.template_id in fresh else replace(answer, usage=Usage(), asked=0) for answer in answers),
-        time.monotonic() - started,
-    )
-
-
-async def _answer(run: Run, question: Question, prompt: prompts.Prompt, engine: Engine) -> Answer:
-    labelled = await label_pass.label(question.text, prompt, engine, max_windows=run.job.judge.max_windows)
-    if labelled.probabilities is None:
-        return Answer(question.template_id, None, labelled.reason, None, labelled.usage, labelled.asked)
-    said = validate.disposition(labelled.probabilities, run.thresholds)
-    told: Explanation | None = None
-    usage = labelled.usage
-    if said != "benign":
-        completion = await explain_pass.explain(labelled.window, said, prompt, engine)
-        told = validate.explanation(completion.text, finished=completion.finished)
-        usage = usage + completion.usage
-    return Answer(question.template_id, labelled.probabilities, None, told, usage, labelled.asked)
-
-
 def settle(run: Run, caseload: Caseload, judgement: Judgement) -> Receipt:
     """Act four: every event's verdict, written and committed. Raises PromiseBroken where rows do not balance, and
     Stopped where output or memory cannot be written."""
     started = time.monotonic()
     if memory := run.memory():
         memory.remember(run.scope, f"{run.run_id}-{caseload.slice_id}", run.run_id, judgement.answers, caseload.texts)
-    answers = {answer.template_id: answer for answer in (*caseload.known, *judgement.answers)}
+    answers = {
+        answer.template_id: replace(answer, probabilities=run.stages[answer.stage].calibrated(answer.probabilities))
+        if answer.probabilities
+        else answer
+        for answer in (*caseload.known, *judgement.answers)
+    }
     deciding = Deciding(
         answers,
         {
@@ -212,7 +170,13 @@ def settle(run: Run, caseload: Caseload, judgement: Judgement) -> Receipt:
         },
         {correction.id: correction for correction in run.corrections},
         run.thresholds,
-        Provenance(run.run_id, run.model.digest, run.prompt.digest),
+        Provenance(
+            run.run_id,
+            tuple(
+                (stage.model.digest, stage.prompt.digest, stage.calibration.digest if stage.calibration else None)
+                for stage in run.stages
+            ),
+        ),
     )
     verdicts, counts, settled_by_rule = fan_out(caseload, deciding, quoted)
     tally = dict(verdicts.group_by("disposition").len().iter_rows())
@@ -233,6 +197,7 @@ def settle(run: Run, caseload: Caseload, judgement: Judgement) -> Receipt:
         templates_from_memory=len(caseload.known),
         memory_refused=caseload.memory_refused,
         samples=tallied(caseload, answers, run.thresholds),
+        cascade=agreement(judgement.answers, answers, run.thresholds) if run.job.cascade else {},
         usage=sum((answer.usage for answer in judgement.answers), Usage()),
         prepare_seconds=caseload.prepare_seconds,
         judge_seconds=judgement.judge_seconds,

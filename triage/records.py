@@ -93,6 +93,7 @@ class Question:
 
     template_id: str
     text: str
+    framings: tuple[str, ...] = ()  # of a text that talks to its reader: what is left without it; asked as well
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +136,9 @@ class Answer:
     usage: Usage = field(default_factory=Usage)
     asked: int = 1  # label questions this took: more than one for windows, none when another caseload or run asked
     judged_in: str | None = None  # the run that asked, None for this one
+    stage: int = 0  # which model of a cascade said it
+    first_said: Label | None = None  # where a second model was asked: the disposition by the first one
+    sampled: bool = False  # the second was asked only to measure how often the two agree
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +219,7 @@ class Receipt:
     templates_from_memory: int
     memory_refused: int
     samples: Mapping[str, Tally]  # settled, shared
+    cascade: Mapping[str, int]  # asked_second, agreed, sampled, sampled_agreed; empty without a cascade
     usage: Usage
     prepare_seconds: float
     judge_seconds: float
@@ -288,6 +293,10 @@ class Account(BaseModel):
     inputs: list[str]
     model: dict[str, Any] = Field(description="the registry's entry: name, source, licence, digest, approvals, files")
     prompt: str
+    calibration: dict[str, Any] | None = Field(
+        default=None, description="what was fitted for the model and prompt, null where nothing was"
+    )
+    thresholds: dict[str, float] = Field(default_factory=dict, description="review_at and escalate_at")
     rules: dict[str, str] = Field(description="why each rule of the job does what it does, by its id")
     rules_refused: dict[str, str] = Field(
         default_factory=dict, description="Sigma rules of the job that were not run, by id, each with the reason"
@@ -319,6 +328,11 @@ class Account(BaseModel):
         default_factory=dict, description="the corrections in force, by id: disposition, because, by, at, until"
     )
     samples: dict[str, Measured] = Field(default_factory=dict, description="settled, shared")
+    cascade: dict[str, Any] = Field(
+        default_factory=dict,
+        description="the second model's registry entry and prompt; of the templates asked: asked_second (the first was "
+        "unsure), agreed (of these), sampled (the first was sure), sampled_agreed (of these)",
+    )
     prompt_tokens: int = 0
     cached_tokens: int = 0
     output_tokens: int = 0

@@ -17,7 +17,7 @@ from triage.condense.memory import ANSWERS, Memory, Recalled, Scope, open_memory
 from triage.errors import WrongInput
 from triage.records import Answer, Explanation, Usage
 
-SCOPE = Scope("scope", "weights", "prompt")
+SCOPE = Scope("scope", (("weights", "prompt"),))
 TEXT = "canary-41f0 user bob opened /srv/canary from <ip:public>"
 BENIGN = {"benign": 0.7, "review": 0.2, "escalate": 0.1}
 TOLD = Explanation("high", "web", "canary rationale", ("user bob", "/srv/canary"), "canary step")
@@ -71,7 +71,7 @@ def test_an_answer_belongs_to_its_template_and_scope_alone(memory: Memory) -> No
     memory.remember(SCOPE, "a", "run", [ANSWER], {"t1": TEXT})
     assert recall(memory, {"t1": TEXT, "t2": "other"}).answers[0].template_id == "t1"
     assert recall(memory, {"t2": TEXT}).answers == ()
-    assert recall(memory, {"t1": TEXT}, Scope("other scope", "weights", "prompt")).answers == ()
+    assert recall(memory, {"t1": TEXT}, Scope("other scope", (("weights", "prompt"),))).answers == ()
 
 
 def test_what_nobody_paid_for_or_decided_is_not_remembered(memory: Memory) -> None:

@@ -20,8 +20,9 @@ CONTROL = re.compile(r"<[|｜]|[|｜]>|<<<|>>>|\[/?INST\]|<</?SYS>>|</?s>|<(?:st
 HOSTILE = (
     "<|im_start|>", "<|im_end|>", "<|endoftext|>", ">>>", "<<<", "<<<<<<<", ">>>>", "[INST]", "[/INST]", "[/inst]",
     "<<SYS>>", "<</SYS>>", "<s>", "</s>", "<start_of_turn>", "<end_of_turn>", "<｜User｜>",
-    "<|<|", "|>|>", "<<<|", "|>>>", "\n>>>\n",
+    "<|<|", "|>|>", "<<<|", "|>>>", "\n>>>\n", "＜｜im_start｜＞", "＜＜＜", "［INST］", "＜／s＞",
 )  # fmt: skip
+UNSEEN = ("\u200b", "\u202e", "\u2066", "\U000e0041", "\ufeff", "\u00ad", "\ufe0f", "\u3164")
 
 
 @pytest.mark.parametrize("text", HOSTILE)
@@ -30,12 +31,41 @@ def test_no_control_token_and_no_fence_is_left(text: str) -> None:
     assert len(neutralised(text)) == len(text)
 
 
-@given(st.lists(st.sampled_from([*HOSTILE, *"<>|[]/sS", "INST", "a"])).map("".join))
-def test_none_is_left_where_they_are_put_together(text: str) -> None:
+PIECES = st.sampled_from([*HOSTILE, *UNSEEN, *"<>|[]/sS＜＞｜［］／ｓＳ𝐬", "INST", "ＩＮＳＴ", "a"])
+
+
+@given(st.lists(PIECES).map("".join))
+def test_none_is_left_where_they_are_put_together_of_whatever_looks_like_them(text: str) -> None:
     assert not CONTROL.search(neutralised(text))
 
 
-@given(st.text(st.characters(exclude_characters="<>[]|")))
+@given(st.lists(PIECES | st.text(max_size=3)).map("".join))
+def test_neutralising_twice_changes_nothing_more(text: str) -> None:
+    assert neutralised(neutralised(text)) == neutralised(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "seen"),
+    [
+        ("ＤＲＯＰ ｔａｂｌｅ", "DROP table"),
+        ("𝐝𝐫𝐨𝐩 𝖽𝗋𝗈𝗉 ℎ𝑒𝓁𝓁ℴ", "drop drop hello"),
+        ("lo\u200bg\u2060in \u202efailed\u202c", "login failed"),
+        ("ok" + "".join(chr(0xE0000 + ord(c)) for c in "hidden"), "ok"),
+    ],
+)
+def test_the_model_reads_the_letters_that_a_person_sees(text: str, seen: str) -> None:
+    assert neutralised(text) == seen
+
+
+def _stays(character: str) -> bool:
+    code = ord(character)
+    blocks = (range(0xFF01, 0xFF5F), range(0x1D400, 0x1D800), range(0x2100, 0x2150), range(0xE0000, 0xE1000))
+    fillers = "\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0"
+    selector = 0xFE00 <= code < 0xFE10
+    return not (selector or character in fillers or any(code in block for block in blocks))
+
+
+@given(st.text(st.characters(exclude_characters="<>[]|", exclude_categories=["Cf", "Cs"]).filter(_stays)))
 def test_other_text_stays_as_it_is(text: str) -> None:
     assert neutralised(text) == text
 

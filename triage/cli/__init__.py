@@ -12,6 +12,8 @@ import click
 
 from triage import __version__
 from triage.boundary import egress
+from triage.cli.calibrate import calibrate
+from triage.cli.evaluation import compare, eval_
 from triage.cli.looks import doctor, explain, show
 from triage.cli.memory import correct, memory
 from triage.cli.models import models
@@ -67,5 +69,5 @@ def cli() -> None:
     """Read log shards with a language model on your own machines and leave a verdict on every line."""
 
 
-for command in (run, plan, status, show, explain, correct, memory, rules, models, doctor):
+for command in (run, plan, status, show, explain, correct, memory, rules, models, doctor, eval_, compare, calibrate):
     cli.add_command(command)

@@ -49,13 +49,23 @@ def list_models(json_: bool) -> None:
 @click.option(
     "--quantise/--no-quantise", default=None, help="embedded model: W8A8 int8 (by default where there is no GPU)"
 )
+@click.option("--taught", type=PathArgument, help="embedded model: a folder with an adapter to merge into it")
 @as_json
 def add(
-    name: str, source: Path | None, licence: str, publisher: str, revision: str, quantise: bool | None, json_: bool
+    name: str,
+    source: Path | None,
+    licence: str,
+    publisher: str,
+    revision: str,
+    quantise: bool | None,
+    taught: Path | None,
+    json_: bool,
 ) -> None:
     """Copy a model into the registry and record the SHA-256 of every file."""
     if source is None:
-        entry = embedded.add(name, quantise=not Path("/dev/nvidiactl").exists() if quantise is None else quantise)
+        entry = embedded.add(
+            name, quantise=not Path("/dev/nvidiactl").exists() if quantise is None else quantise, taught=taught
+        )
     else:
         entry = registry.add(
             name, source, origin=str(source.resolve()), revision=revision, licence=licence, publisher=publisher

@@ -1,4 +1,4 @@
-"""The pool of actors, each with one engine whose weights it proved itself."""
+"""The pool of actors, each with one engine (or, for a cascade, two) whose weights it proved itself."""
 
 from __future__ import annotations
 
@@ -15,38 +15,49 @@ import ray
 
 from triage import pipeline
 from triage.custody.verify import proved
+from triage.engine import label as label_pass
 from triage.engine import prompt as prompts
 from triage.engine.explain import ANSWER_TOKENS
 from triage.engine.generate import Engine
-from triage.engine.meter import Gauge, Metered
+from triage.engine.meter import Gauge, Meter, Metered
 from triage.engine.vllm import Settings
 from triage.errors import TriageError, WrongInput
+from triage.judge import Asked, Shared
 from triage.records import Judgement, Question
-from triage.run import Run
+from triage.run import Run, Stage
 
 LoadEngine = Callable[[Path, Settings], Engine]
 
 
 class Judge:
-    """The actor: one engine, and many caseloads in flight in it."""
+    """The actor: an engine for each stage of the run, and many caseloads in flight in them."""
 
     def __init__(self, run: Run, load_engine: LoadEngine, log: Path) -> None:
         self.run, self.load_engine, self.log = run, load_engine, log
-        self.engine: Metered | None = None
-        self.shared: pipeline.Shared = {}
+        self.stages: list[Asked] = []
+        self.meter = Meter()
+        self.leanings: list[dict[str, Any]] = []
+        self.shared: Shared = {}
         self.repeats = 0
 
     async def load(self) -> None:
         """Prove the weights, load them, render the prompt; once. Raises PromiseBroken, WrongInput or TriageError."""
-        if self.engine:
+        if self.stages:
             return
         _noise_to(self.log)
+        cascade = self.run.job.cascade
+        shares = (1 - cascade.gpu_share, cascade.gpu_share) if cascade else (1.0,)
+        loaded = [await self._load(stage, share) for stage, share in zip(self.run.stages, shares, strict=True)]
+        self.stages = loaded
+
+    async def _load(self, stage: Stage, share: float) -> Asked:
         model = self.run.job.model
         private = Path(tempfile.mkdtemp(prefix="triage-weights-"))
         try:
-            with proved(self.run.model, private) as weights:
-                settings = Settings(model.max_model_len, model.tensor_parallel, model.prefix_caching)
-                engine = Metered(self.load_engine(weights, settings))
+            with proved(stage.model, private) as weights:
+                engine = self.load_engine(
+                    weights, Settings(model.max_model_len, model.tensor_parallel, model.prefix_caching, share)
+                )
         except TriageError:
             raise
         except Exception as problem:
@@ -56,26 +67,36 @@ class Judge:
             ) from None
         finally:
             shutil.rmtree(private, ignore_errors=True)
-        self.prompt = prompts.Prompt.render(self.run.prompt, engine.tokenizer)
-        self.prompt.room(engine.max_model_len, ANSWER_TOKENS)  # a context too small is said before any question
-        self.engine = engine
+        prompt = prompts.Prompt.render(stage.prompt, engine.tokenizer)
+        prompt.room(engine.max_model_len, ANSWER_TOKENS)  # a context too small is said before any question
+        # Not metered: it is no question of the job's. It also warms the engine up.
+        leaning, usage = await label_pass.leaning(prompt, engine)
+        self.leanings.append({"content_free": leaning, "content_free_prompt_tokens": usage.prompt_tokens})
+        return prompt, Metered(engine, self.meter)
 
     async def judge(self, questions: tuple[Question, ...]) -> Judgement:
-        assert self.engine  # what is sent after `load` is done after it
-        judgement = await pipeline.judge(self.run, questions, self.prompt, self.engine, self.shared)
+        (prompt, engine), *larger = self.stages  # what is sent after `load` is done after it
+        second = larger[0] if larger else None
+        judgement = await pipeline.judge(self.run, questions, prompt, engine, self.shared, second)
         self.repeats += sum(answer.asked == 0 for answer in judgement.answers)
         return judgement
 
     async def gauge(self) -> Gauge:
-        return (self.engine.read() if self.engine else Gauge()) + Gauge(repeats=self.repeats)
+        return self.meter.read() + Gauge(repeats=self.repeats)
 
     async def describe(self) -> tuple[dict[str, Any], dict[str, float]]:
         """What the engine is, and its own counters."""
-        return (self.engine.about(), self.engine.counters()) if self.engine else ({}, {})
+        if not self.stages:
+            return {}, {}
+        about, *others = [
+            engine.about() | leaning for (_, engine), leaning in zip(self.stages, self.leanings, strict=True)
+        ]
+        # One process has one set of counters: they are of all its engines together.
+        return about | ({"second": others[0]} if others else {}), self.stages[0][1].counters()
 
     async def close(self) -> None:
-        if self.engine:
-            self.engine.close()
+        for _, engine in self.stages:
+            engine.close()
 
 
 def start_pool(run: Run, load_engine: LoadEngine, judge: type[Judge] = Judge) -> list[Any]:

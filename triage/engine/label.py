@@ -9,12 +9,16 @@ from __future__ import annotations
 import asyncio
 import math
 from dataclasses import dataclass
+from typing import Final
 
 from triage.columns import LABELS, Label
 from triage.engine.explain import ANSWER_TOKENS
 from triage.engine.generate import Asking, Completion, Engine, QuestionRefused
 from triage.engine.prompt import Prompt
 from triage.records import Usage
+
+CONTENT_FREE: Final = ("N/A", "", "[MASK]")
+"""Texts that say nothing (Zhao et al. 2021): what a model answers to them is its leaning."""
 
 _CHARACTERS_PER_TOKEN = 32  # more than any tokenizer packs into one token of log text, but for runs of one character
 
@@ -53,6 +57,17 @@ async def label(text: str, prompt: Prompt, engine: Engine, *, max_windows: int) 
         return Labelled(None, "the answer is not one of the labels", [], usage, len(windows))
     worst = max(range(len(windows)), key=lambda i: urgency(read[i] or {}))
     return Labelled(read[worst], None, windows[worst], usage, len(windows))
+
+
+async def leaning(prompt: Prompt, engine: Engine) -> tuple[dict[Label, float] | None, Usage]:
+    """(the model's mean answer to texts without content, None where it cannot be read; what it cost). Raises
+    EngineLost."""
+    told = [await label(text, prompt, engine, max_windows=1) for text in CONTENT_FREE]
+    usage = sum((one.usage for one in told), Usage())
+    answers = [one.probabilities for one in told if one.probabilities]
+    if len(answers) < len(CONTENT_FREE):
+        return None, usage
+    return {name: math.fsum(p[name] for p in answers) / len(answers) for name in LABELS}, usage
 
 
 def overlapping(tokens: list[int], room: int) -> list[list[int]]:

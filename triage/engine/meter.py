@@ -32,30 +32,50 @@ class Gauge:
         )
 
 
-class Metered:
-    """An engine that counts. Everything else is the engine's own."""
+class Meter:
+    """What one or several engines are asked, added up."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-        self.tokenizer = engine.tokenizer
-        self.max_model_len = engine.max_model_len
+    def __init__(self) -> None:
         self._total = Gauge()
         self._in_flight = 0
         self._busy_since = 0.0
 
-    async def generate(self, prompt: list[int], asking: Asking) -> Completion:
+    def begin(self, *, is_label: bool) -> None:
         if self._in_flight == 0:
             self._busy_since = time.monotonic()
         self._in_flight += 1
-        is_label = bool(asking.allowed_tokens)
         self._total += Gauge(explanations_begun=int(not is_label))
+
+    def end(self) -> None:
+        self._in_flight -= 1
+        if self._in_flight == 0:
+            self._total += Gauge(busy_seconds=time.monotonic() - self._busy_since)
+
+    def answered(self, usage: Usage, *, is_label: bool) -> None:
+        self._total += Gauge(labels=int(is_label), explanations=int(not is_label), usage=usage)
+
+    def read(self) -> Gauge:
+        running = time.monotonic() - self._busy_since if self._in_flight else 0.0
+        return self._total + Gauge(busy_seconds=running)
+
+
+class Metered:
+    """An engine that counts. Everything else is the engine's own."""
+
+    def __init__(self, engine: Engine, meter: Meter | None = None) -> None:
+        self._engine = engine
+        self._meter = meter or Meter()
+        self.tokenizer = engine.tokenizer
+        self.max_model_len = engine.max_model_len
+
+    async def generate(self, prompt: list[int], asking: Asking) -> Completion:
+        is_label = bool(asking.allowed_tokens)
+        self._meter.begin(is_label=is_label)
         try:
             completion = await self._engine.generate(prompt, asking)
         finally:
-            self._in_flight -= 1
-            if self._in_flight == 0:
-                self._total += Gauge(busy_seconds=time.monotonic() - self._busy_since)
-        self._total += Gauge(labels=int(is_label), explanations=int(not is_label), usage=completion.usage)
+            self._meter.end()
+        self._meter.answered(completion.usage, is_label=is_label)
         return completion
 
     def about(self) -> dict[str, Any]:
@@ -68,5 +88,4 @@ class Metered:
         self._engine.close()
 
     def read(self) -> Gauge:
-        running = time.monotonic() - self._busy_since if self._in_flight else 0.0
-        return self._total + Gauge(busy_seconds=running)
+        return self._meter.read()

@@ -25,7 +25,11 @@ class Settings:
     max_model_len: int = 2048
     tensor_parallel: int = 1
     prefix_caching: bool = True
+    gpu_share: float = 1.0  # of the GPU memory that engines may use: a cascade has two on one GPU
 
+
+GPU_MEMORY = 0.9
+"""Share of a GPU's memory that engines may use."""
 
 CPU_OPTIONS: Mapping[str, Any] = {
     "dtype": "float32",
@@ -36,7 +40,6 @@ CPU_OPTIONS: Mapping[str, Any] = {
 }
 GPU_OPTIONS: Mapping[str, Any] = {
     "dtype": "auto",
-    "gpu_memory_utilization": 0.9,
     "max_num_seqs": 512,
     "max_num_batched_tokens": 16_384,
 }
@@ -58,6 +61,7 @@ class VllmEngine:
         self.device = "cpu" if current_platform.is_cpu() else "gpu"
         self.options: dict[str, Any] = {
             **(CPU_OPTIONS if self.device == "cpu" else GPU_OPTIONS),
+            **({} if self.device == "cpu" else {"gpu_memory_utilization": GPU_MEMORY * settings.gpu_share}),
             "max_model_len": settings.max_model_len,
             "tensor_parallel_size": settings.tensor_parallel,
             "enable_prefix_caching": settings.prefix_caching,

@@ -12,13 +12,14 @@ import ipaddress
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import orjson
 import polars as pl
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from triage.columns import UTC_US
+from triage.prefilter.plain import PLAIN
 
 _EXACT = 1 << 53
 """From here on not every whole number is a 64-bit floating point number."""
@@ -119,6 +120,10 @@ class Operators(BaseModel):
         default=None, min_length=2, max_length=2, description='from and until, in UTC: ["22:00", "06:00"]'
     )
     cidr: list[str] | None = Field(default=None, min_length=1, description="IPv4 networks that hold the address")
+    plain: Literal[True] | None = Field(
+        default=None,
+        description="contains_any and matches see look-alike letters as the plain ones, and nothing that is invisible",
+    )
     ascii: bool | None = Field(default=None, description="false: there is a character beyond ASCII")
     exists: bool | None = None
 
@@ -156,6 +161,12 @@ class Operators(BaseModel):
                 raise ValueError("expected IPv4 networks such as 10.0.0.0/8, without bits beyond the mask") from None
         return networks
 
+    @model_validator(mode="after")
+    def _plain_for_something(self) -> Operators:
+        if self.plain and not self.is_costly:
+            raise ValueError("'plain' goes with contains_any or matches")
+        return self
+
     def refusal(self, *, time: bool) -> str | None:
         """Why a column of text, or of times, cannot be tested so; None where it can."""
         fields = type(self).model_fields
@@ -189,17 +200,23 @@ class Operators(BaseModel):
     def costly(self, column: str, gate: Gate) -> pl.Expr:
         """Whether the column meets the operators that take long. Has to be right only where the gate is true, and looks
         only there; each looks only at what the ones before it left. Never null."""
-        text = pl.col(column)
-        met = gate
-        if self.contains_any is not None:
-            words = [word.lower() for word in self.contains_any]
-            met = _where(met, text.str.to_lowercase()).str.contains_any(words)
+        text, met = self._read(column), self.words(column, gate)
         for pattern in self.matches or ():
             if met is not None and _matches_empty(pattern):
                 met = met & text.str.contains(pattern)
             else:
                 met = _where(met, text).str.contains(pattern)
         return pl.lit(True) if met is None else met.fill_null(False)
+
+    def words(self, column: str, gate: Gate) -> Gate:
+        """The gate, and that the column holds one of the words that are looked for, if any are."""
+        if self.contains_any is None:
+            return gate
+        words = [word.lower() for word in self.contains_any]
+        return _where(gate, self._read(column).str.to_lowercase()).str.contains_any(words)
+
+    def _read(self, column: str) -> pl.Expr:
+        return pl.col(PLAIN + column if self.plain else column)
 
     def cheap(self, column: str) -> Iterator[pl.Expr]:
         """The other operators. Never null."""

@@ -33,6 +33,7 @@ from triage.errors import WrongInput
 from triage.job import first_complaint, nearest, read_toml
 from triage.prefilter.examples import Example, RuleTest
 from triage.prefilter.operators import Operators
+from triage.prefilter.plain import PLAIN
 from triage.prefilter.toml_lines import Steps, line_at, lines_of
 from triage.prefilter.when import When
 from triage.prefilter.windows import Window
@@ -64,7 +65,8 @@ class Rule(BaseModel):
     def _sound(self) -> Rule:
         if sum(action is not None for action in (self.settle, self.raise_, self.mark)) != 1:
             raise ValueError("exactly one of settle, raise and mark is needed")
-        columns = {**CANONICAL, **{SOURCE + column: pl.String() for column in self.sources}}
+        texts = [*(SOURCE + column for column in self.sources), *(PLAIN + column for column in self.when.plains)]
+        columns = {**CANONICAL, **dict.fromkeys(texts, pl.String())}
         try:
             pl.DataFrame(schema=columns).lazy().select(self.counted(self.when.expression())).collect()
         except pl.exceptions.PolarsError as problem:

@@ -11,6 +11,7 @@ from typing import Protocol
 import polars as pl
 
 from triage.columns import LABELS, SOURCE
+from triage.prefilter.plain import PLAIN, plain
 from triage.prefilter.rules import INJECTION_TAG, Rule, sources
 from triage.prefilter.sigma import HITS, Ruleset
 
@@ -95,9 +96,11 @@ def hits(events: pl.DataFrame, rules: Sequence[Rule]) -> pl.DataFrame:
     # Lazily, for polars then computes what rules share, such as a column in lower case, once. It does not where a
     # function of ours is asked, so windows come after all that they count.
     numbered = [(f"rule {number}", rule) for number, rule in enumerate(rules)]
+    plains = dict.fromkeys(column for rule in rules for column in rule.when.plains)
     marks = (
         events.lazy()
         .with_columns(pl.lit(None, pl.String).alias(name) for name in missing)
+        .with_columns(plain(pl.col(column)).alias(PLAIN + column) for column in plains)
         .with_columns(rule.when.expression().alias(name) for name, rule in numbered)
         .select(rule.counted(pl.col(name)) for name, rule in numbered)
         .collect()

@@ -89,6 +89,13 @@ class When(BaseModel):
         return 1 + max((part.depth for part in self.parts), default=0)
 
     @property
+    def plains(self) -> Iterator[str]:
+        """The columns of `events` that are read as a person reads them, here and below."""
+        yield from (column for column, test in self.tests.items() if test.plain)
+        for part in self.parts:
+            yield from part.plains
+
+    @property
     def sources(self) -> Iterator[str]:
         """The shard's own columns that are tested, here and below."""
         yield from self.source
@@ -98,14 +105,18 @@ class When(BaseModel):
     def expression(self, gate: Gate = None) -> pl.Expr:
         """True where it holds, false elsewhere; never null. Where there is a gate it has to be right only where that is
         true, and false elsewhere."""
-        # Only cheap tests become gates: a gate stands in each expression that it spares work, so it must stay small.
+        # Only cheap tests become gates, and words those of parts: a gate stands in each expression that it spares work,
+        # so it must stay small.
         cheap = [expression for column, test in self.tests.items() for expression in test.cheap(column)]
         gates = [*([gate] if gate is not None else []), *cheap]
         gate = reduce(and_, gates) if gates else None
         parts = [test.costly(column, gate) for column, test in self.tests.items() if test.is_costly]
-        parts += [part.expression(gate) for part in self.all_ or ()]
+        inner = gate
+        for column, test in self.tests.items():
+            inner = test.words(column, inner)
+        parts += [part.expression(inner) for part in self.all_ or ()]
         if self.any_:
-            parts.append(reduce(or_, (part.expression(gate) for part in self.any_)))
+            parts.append(reduce(or_, (part.expression(inner) for part in self.any_)))
         if self.not_:
-            parts.append(~self.not_.expression(gate))
+            parts.append(~self.not_.expression(inner))
         return reduce(and_, [*([gate] if gate is not None else []), *parts])

@@ -75,11 +75,13 @@ def add_up(account: Account, receipts: Iterable[Receipt]) -> Account:
     usage, questions, slices = Usage(), 0, 0
     counted: Counter[str] = Counter()
     samples: dict[str, list[Tally]] = {"settled": [], "shared": []}
+    cascade: Counter[str] = Counter()
     for receipt in receipts:
         counted.update({name: getattr(receipt, name) for name in _COUNTED})
         for kind, tally in receipt.samples.items():
             samples[kind].append(tally)
         rows.update(receipt.rows)
+        cascade.update(receipt.cascade)
         dispositions.update(receipt.dispositions)
         settled.update(receipt.settled_by_rule)
         usage, questions, slices = usage + receipt.usage, questions + receipt.questions, slices + 1
@@ -92,6 +94,7 @@ def add_up(account: Account, receipts: Iterable[Receipt]) -> Account:
             "slices": slices,
             **{name: counted[name] for name in _COUNTED},
             "samples": {kind: measured(tallies, shift=kind == "shared") for kind, tallies in samples.items()},
+            "cascade": account.cascade | cascade,
             "questions": questions,
             "engine_seconds": sum(attempt.engine_seconds for attempt in log),
             "wall_seconds": sum(attempt.wall_seconds for attempt in log),

@@ -32,7 +32,8 @@ _CASE: Final = ("outcome", "floor", "rule", "template_id", "correction", "sample
 
 _DECIDED: Final = (
     "disposition", "severity", "category", "p_benign", "p_review", "p_escalate", "confidence", "margin", "decided_by",
-    "rationale", "next_step", "reason", "route", "model_digest", "prompt_digest", "judged_in",
+    "rationale", "next_step", "reason", "route", "model_digest", "prompt_digest", "calibration_digest",
+    "judged_in",
 )  # fmt: skip
 """The columns of `verdicts` that a case decides."""
 
@@ -52,8 +53,7 @@ class Provenance:
     """What the verdicts of one run say of where they come from."""
 
     run_id: str
-    model_digest: str
-    prompt_digest: str
+    stages: tuple[tuple[str, str, str | None], ...]  # digests of weights, prompt and calibration, of each model
     route: str = "local"
 
 
@@ -136,7 +136,6 @@ def _verdicts(caseload: Caseload, shown: pl.DataFrame, deciding: Deciding, find_
             shard=pl.lit(shard.uri),
             run_id=pl.lit(provenance.run_id),
             judged_at=pl.lit(datetime.now(UTC)),
-            calibration_digest=pl.lit(None),
         )
         .join(_frame(decided), on="case", how="left", maintain_order="left")
         .join(_evidence(shown, quotes, find_evidence), on="row", how="left", maintain_order="left")
@@ -185,10 +184,12 @@ def _verdict(case: Mapping[str, Any], deciding: Deciding) -> tuple[dict[str, obj
         note = f"drawn to be judged on its own: the question it shared was answered {said}"
         answer, said = own, alone
     provenance = deciding.provenance
+    model, prompt, calibration = provenance.stages[answer.stage if answer else 0]
     verdict: dict[str, object] = {
         "route": provenance.route,
-        "model_digest": provenance.model_digest,
-        "prompt_digest": provenance.prompt_digest,
+        "model_digest": model,
+        "prompt_digest": prompt,
+        "calibration_digest": calibration,
         "judged_in": (answer.judged_in if answer else None) or provenance.run_id,
     }
     if answer is None or answer.probabilities is None or said is None:
