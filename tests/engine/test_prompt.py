@@ -8,8 +8,10 @@ import re
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from jinja2.exceptions import TemplateError
 
 from tests.fake_engine import FakeEngine, WordTokenizer
+from triage.columns import LABELS
 from triage.engine import label as label_pass
 from triage.engine import prompt as prompts
 from triage.engine.prompt import neutralised
@@ -120,3 +122,41 @@ def test_a_model_without_a_chat_template_is_refused() -> None:
 def test_a_prompt_that_is_not_there_is_named_with_those_that_are() -> None:
     with pytest.raises(WrongInput, match=r"no prompt 'triage-9'.*triage-1"):
         prompts.load("triage-9")
+
+
+@pytest.mark.parametrize("name", ["triage-1", "triage-2", "triage-3"])
+def test_every_prompt_asks_for_the_same_form_of_answer(name: str) -> None:
+    tokenizer = WordTokenizer()
+    prompt = prompts.Prompt.render(prompts.load(name), tokenizer)
+    assert tokenizer.decode(prompt.ask).endswith("Disposition:")
+    assert {tokenizer.decode([token]).strip() for token in prompt.labels.values()} == set(LABELS)
+    for label, tail in prompt.explain.items():
+        assert f"Disposition: {label}" in tokenizer.decode(tail)
+        assert "severity, category, rationale" in tokenizer.decode(tail)
+
+
+def test_examples_are_turns_of_the_conversation_before_the_question() -> None:
+    file, tokenizer = prompts.load("triage-3"), WordTokenizer()
+    prefix = tokenizer.decode(prompts.Prompt.render(file, tokenizer).prefix)
+    assert {label for label, _ in file.examples} == set(LABELS)
+    places = [prefix.index(f"Disposition: {label}<|im_end|>", prefix.index(line)) for label, line in file.examples]
+    assert places == sorted(places)
+    assert prefix.count("<<<\n") == len(file.examples) + 1
+
+
+def test_a_chat_format_without_a_system_turn_gets_it_before_the_first_question() -> None:
+    class NoSystem(WordTokenizer):
+        def apply_chat_template(self, conversation: list[dict[str, str]], **options: object) -> str:
+            if conversation[0]["role"] == "system":
+                raise TemplateError("System role not supported")
+            return super().apply_chat_template(conversation, **options)
+
+    tokenizer = NoSystem()
+    prompt = prompts.Prompt.render(FILE, tokenizer)
+    assert tokenizer.decode(prompt.prefix).startswith(f"<|im_start|>user\n{FILE.system}\n\n")
+    assert prompt.labels.keys() == set(LABELS)
+
+
+def test_an_example_that_is_not_sound_is_refused() -> None:
+    with pytest.raises(WrongInput, match="an example is not sound"):
+        prompts._example("file", "harmless | a line")

@@ -119,7 +119,7 @@ def test_the_next_run_has_it_asks_nothing_again_and_says_so(write_job: WriteJob,
     assert first.calibration is None
     tried = run(tmp_path / "out", labelled(tmp_path), "--dry-run")
     assert (tried["recorded"], registry.get("default").calibrations) == (False, {})
-    told = run(tmp_path / "out", labelled(tmp_path), "--recall", "95%")
+    told = run(tmp_path / "out", labelled(tmp_path), "--recall", "80%")
     assert told["recorded"]
     job.write_text(job.read_text().replace('path = "out"', 'path = "out2"'))
     second = night(job)

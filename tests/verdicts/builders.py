@@ -76,7 +76,8 @@ def receipt(slice_id: str = "a" * 32, **fields: Any) -> Receipt:
         "slice_id": slice_id, "shard": "day.jsonl", "shard_version": "v1", "start": 0, "stop": 10, "last": True,
         "follows": None, "rows": rows, "dispositions": {"benign": 2}, "settled_by_rule": {"noise": 1}, "questions": 2,
         "sample_questions": 1, "templates_from_memory": 0, "memory_refused": 0, "samples": {"settled": Tally(1)},
-        "cascade": {}, "usage": Usage(10, 5, 2), "prepare_seconds": 0.0, "judge_seconds": 0.0, "settle_seconds": 0.0, "files": {},
+        "cascade": {}, "usage": Usage(10, 5, 2), "prepare_seconds": 0.0, "judge_seconds": 0.0, "settle_seconds": 0.0,
+        "files": {},
         "run_id": "run", "attempt": 1, "committed_at": "2026-01-01T00:00:00+00:00",
     }  # fmt: skip
     return Receipt(**(plain | fields))

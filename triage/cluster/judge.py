@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import shutil
@@ -18,7 +19,7 @@ from triage.custody.verify import proved
 from triage.engine import label as label_pass
 from triage.engine import prompt as prompts
 from triage.engine.explain import ANSWER_TOKENS
-from triage.engine.generate import Engine
+from triage.engine.generate import Engine, EngineLost
 from triage.engine.meter import Gauge, Meter, Metered
 from triage.engine.vllm import Settings
 from triage.errors import TriageError, WrongInput
@@ -38,17 +39,19 @@ class Judge:
         self.meter = Meter()
         self.leanings: list[dict[str, Any]] = []
         self.shared: Shared = {}
+        self.loading = asyncio.Lock()  # questions that are sent after `load` wait for its end
         self.repeats = 0
 
     async def load(self) -> None:
         """Prove the weights, load them, render the prompt; once. Raises PromiseBroken, WrongInput or TriageError."""
-        if self.stages:
-            return
-        _noise_to(self.log)
-        cascade = self.run.job.cascade
-        shares = (1 - cascade.gpu_share, cascade.gpu_share) if cascade else (1.0,)
-        loaded = [await self._load(stage, share) for stage, share in zip(self.run.stages, shares, strict=True)]
-        self.stages = loaded
+        async with self.loading:
+            if self.stages:
+                return
+            _noise_to(self.log)
+            cascade = self.run.job.cascade
+            shares = (1 - cascade.gpu_share, cascade.gpu_share) if cascade else (1.0,)
+            loaded = [await self._load(stage, share) for stage, share in zip(self.run.stages, shares, strict=True)]
+            self.stages = loaded
 
     async def _load(self, stage: Stage, share: float) -> Asked:
         model = self.run.job.model
@@ -75,7 +78,10 @@ class Judge:
         return prompt, Metered(engine, self.meter)
 
     async def judge(self, questions: tuple[Question, ...]) -> Judgement:
-        (prompt, engine), *larger = self.stages  # what is sent after `load` is done after it
+        async with self.loading:
+            if not self.stages:
+                raise EngineLost("the engine was not loaded")
+        (prompt, engine), *larger = self.stages
         second = larger[0] if larger else None
         judgement = await pipeline.judge(self.run, questions, prompt, engine, self.shared, second)
         self.repeats += sum(answer.asked == 0 for answer in judgement.answers)

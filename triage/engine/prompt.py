@@ -3,8 +3,8 @@
 Promises: the part that all questions share comes first and is the same tokens every time, so that the engine
 computes it once; the line is tokenised apart from it, with the model's control tokens as plain text, so that no
 line can end its fence or speak in another role; the model reads a line's letters as a person sees them; the same
-prompt file and tokenizer give the same tokens always. Covers control tokens the tokenizer knows and the shapes that chat
-formats use. Does not judge what a line says.
+prompt file and tokenizer give the same tokens always. Covers control tokens the tokenizer knows and the shapes that
+chat formats use. Does not judge what a line says.
 """
 
 from __future__ import annotations

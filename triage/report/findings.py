@@ -141,6 +141,7 @@ def explained(verdict: dict[str, Any], account: Account, around: Sequence[tuple[
     if verdict["model_digest"]:
         say("model", f"{model}, weights {verdict['model_digest']}")
         say("prompt", verdict["prompt_digest"])
+        say("calibration", verdict["calibration_digest"])
     if verdict["decided_by"] == "memory":
         say("asked in", f"run {verdict['judged_in']}; its rationale, if it gave one, stands in that run's output")
     say("run", f"{verdict['run_id']}, judged {verdict['judged_at']:%Y-%m-%d %H:%M:%S} UTC")

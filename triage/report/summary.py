@@ -42,7 +42,7 @@ def summary(account: Account, output: Path) -> Group:
         verdicts.add_row(f"{account.dispositions.get(name, 0):,}", Text(name, STYLE[name]))
     side_by_side = Table.grid(padding=(0, 6))
     side_by_side.add_row(rows, verdicts)
-    lines = [Text(line) for line in (*_spent(account), *_measured(account))]
+    lines = [Text(line) for line in (*_spent(account), *_cascaded(account), *_measured(account))]
     notes = [
         Text(f"could not be read: {escaped(item['shard'])}: {item['reason']}", "yellow") for item in account.unreadable
     ]
@@ -57,8 +57,8 @@ def summary(account: Account, output: Path) -> Group:
     if all(approval["purpose"] == "demonstration" for approval in account.model["approvals"]):
         notes.append(
             Text(
-                f"The model {account.model['name']!r} is approved for demonstration only: it shows the machine "
-                "working and is not a good judge. Do not act on its verdicts.",
+                f"The model {account.model['name']!r} is approved for demonstration only. See how good it is on your own "
+                "logs (triage eval) before anybody acts on its verdicts.",
                 "yellow",
             )
         )
@@ -96,6 +96,21 @@ def _measured(account: Account) -> list[str]:
             else f"none of {shared.rows:,} events judged by a shared question was drawn ([sample] shared)"
         )
     return lines
+
+
+def _cascaded(account: Account) -> list[str]:
+    """What the larger model of a cascade was asked, and how often the two agreed."""
+    if not account.cascade:
+        return []
+    counts, asked = account.cascade, account.questions - account.sample_questions
+    told = f"the larger model {counts['model']['name']!r} was asked {counts['asked_second']:,} times"
+    if asked:
+        told += f" ({counts['asked_second'] / asked:.0%} of the questions)"
+    if counts["asked_second"]:
+        told += f" and agreed {counts['agreed']:,} times"
+    if counts["sampled"]:
+        told += f"; of {counts['sampled']:,} that the first was sure of it agreed on {counts['sampled_agreed']:,}"
+    return [told]
 
 
 def _spent(account: Account) -> list[str]:
