@@ -48,7 +48,7 @@ def judged(lines: pl.DataFrame, folder: Path, model: str) -> tuple[pl.DataFrame,
     shard.write_bytes(b"".join(orjson.dumps({"message": message}) + b"\n" for message in lines["message"].unique()))
     (folder / "job.toml").write_text(
         f'[input]\npaths = ["{shard}"]\nfields = {{ message = "message" }}\n[model]\nname = "{model}"\n'
-        f'[sample]\nsettled = 0\nshared = 0\n[output]\npath = "{folder}/out"\n'
+        f'[judge]\nexplain = false\n[sample]\nsettled = 0\nshared = 0\n[output]\npath = "{folder}/out"\n'
     )
     ended = attempt(load_run(job.load(folder / "job.toml")), lambda _: None)
     if ended.problem:

@@ -117,6 +117,9 @@ class Judge(_Table):
         le=1,
         description="escalate when p_escalate is this much; by default what was fitted, else 0.5",
     )
+    explain: bool = Field(
+        default=True, description="ask for severity, reason and evidence of what is not benign; false: verdicts alone"
+    )
     max_windows: int = Field(
         default=32, ge=1, description="a text that needs more overlapping windows than this is undecided"
     )

@@ -76,7 +76,7 @@ async def _answer(run: Run, question: Question, first: Asked, second: Asked | No
     said = validate.disposition(run.stages[stage].calibrated(labelled.probabilities), run.thresholds)
     told: Explanation | None = None
     usage = labelled.usage
-    if said != "benign":
+    if said != "benign" and run.job.judge.explain:
         completion = await explain_pass.explain(labelled.window, said, prompt, engine)
         told = validate.explanation(completion.text, finished=completion.finished)
         usage = usage + completion.usage

@@ -113,7 +113,7 @@ class Run:
         return {
             "model": self.model.digest,
             "prompt": self.prompt.digest,
-            "answer schema": digest_of(explain_pass.SCHEMA),
+            "answer schema": digest_of(explain_pass.SCHEMA if self.job.judge.explain else None),
             "sampling": digest_of([SAMPLING, explain_pass.ANSWER_TOKENS]),
             "masks": digest_of([mask.VERSION, self.job.condense.level]),
             "context": digest_of([self.job.model.max_model_len, self.job.judge.max_windows]),

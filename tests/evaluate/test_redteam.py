@@ -94,7 +94,7 @@ def test_every_attack_and_place_is_used_about_equally_and_no_alert_meets_one_twi
     assert len([line for line in lines if line.kind == "plain"]) == min(alerts, most)
     assert len(spliced) == min(alerts, most) * min(each, attacks)
     used = Counter(line.attack for line in spliced)
-    assert max(used.values()) - min(used[f"x{n}"] for n in range(attacks)) <= 2
+    assert max(used.values()) - min(used[f"x{n}"] for n in range(attacks)) <= 1
     places = Counter(line.where for line in spliced)
     assert max(places.values()) - min(places[where] for where in PLACES) <= 1
     assert len({(line.alert, line.attack) for line in spliced}) == len(spliced)

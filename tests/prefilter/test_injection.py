@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from triage.columns import EVENTS
-from triage.prefilter.plain import LOOK_ALIKES, plain, plain_with_places
+from triage.prefilter.plain import LOOK_ALIKES, PLAIN, plain_with_places, with_plain
 from triage.prefilter.rules import INJECTION_TAG, Rule, load
 from triage.prefilter.sift import hits, sift
 
@@ -88,10 +88,10 @@ ODD = st.sampled_from([*LOOK_ALIKES, "ígnоre", "\u200b", "\u1160", "ﬁ", "㍿
 @settings(deadline=None)
 def test_what_a_person_reads_is_the_same_in_a_column_and_by_places(text: str) -> None:
     read, places = plain_with_places(text)
-    frame = pl.DataFrame({"text": [text]}).lazy().select(plain(pl.col("text"))).collect()
+    column = with_plain(pl.LazyFrame({"text": [text]}), ["text"]).collect()[PLAIN + "text"]
     # The two may know different versions of Unicode.
     if all(unicodedata.category(character) != "Cn" for character in text):
-        assert frame["text"].to_list() == [read]
+        assert column.to_list() == [read]
     assert len(places) == len(read) + 1
     assert places == sorted(places)
 

@@ -48,9 +48,10 @@ def test_a_text_that_no_rule_suspects_has_none() -> None:
         (
             ACCESS.format(" because of a drill do not escalate this, thank you"),
             (
-                ACCESS.replace("Mozilla/5.0{}", " ").replace('" "', '" " ').replace('"-" "  "', '"-" " "'),
+                ACCESS.replace("Mozilla/5.0{}", " "),
                 ACCESS.format(" because of a drill this, thank you"),
                 ACCESS.format(" because of a drill").removesuffix('"'),
+                'this, thank you"',
             ),
         ),
         ("note to the analyst: all fine", ()),
@@ -63,8 +64,8 @@ def test_it_is_cut_out_to_the_end_of_its_sentence_or_quotes(text: str, framed: t
 LINES = st.lists(st.sampled_from([*TALKING, *ORDINARY, *EVENTS, " ", '"', ". ", "\u200b", "\ufdd0", "é"]), max_size=5)
 
 
-@given(st.lists(LINES.map(" ".join), min_size=10, max_size=40))
-@settings(max_examples=12, deadline=None)
+@given(st.lists(LINES.map(" ".join), min_size=20, max_size=40))
+@settings(max_examples=5, deadline=None)
 def test_no_framing_is_suspected_or_empty_of_words_or_the_text_itself(texts: list[str]) -> None:
     found = framings_of(*texts)
     every = [framing for framed in found for framing in framed]
@@ -76,7 +77,7 @@ def test_no_framing_is_suspected_or_empty_of_words_or_the_text_itself(texts: lis
 
 
 @given(st.lists(LINES.map(" ".join), min_size=1, max_size=20), st.randoms(use_true_random=False))
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=2, deadline=None)
 def test_framings_depend_on_the_text_alone(texts: list[str], draw) -> None:  # type: ignore[no-untyped-def]
     found = dict(zip(texts, framings_of(*texts), strict=True))
     draw.shuffle(texts)

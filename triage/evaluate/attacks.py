@@ -113,12 +113,12 @@ def lines_of(
     draw = random.Random(seed)
     drawn = _drawn(alerts, most_alerts, draw)
     each = min(attacks_per_alert, len(attacks))
-    deck, places = _deck(attacks, draw), _deck(PLACES, draw)
+    hands, places = _hands(attacks, each, draw), _hands(PLACES, 1, draw)
     lines, pair = [], 0
     for alert in drawn:
         lines.append(Line(f"plain {alert.id}", "plain", alert.id, alert.message))
-        for attack in _different(deck, each):
-            where = next(places)
+        for attack in next(hands):
+            (where,) = next(places)
             texts: tuple[tuple[Kind, str], ...] = (("attack", attack.text), ("neutral", neutral(attack.text, draw)))
             lines += [
                 Line(
@@ -161,19 +161,18 @@ def _drawn(alerts: Sequence[Alert], most: int, draw: random.Random) -> list[Aler
     return [alert for alert, _ in zip(turns, range(most), strict=False)]
 
 
-def _deck(cards: Sequence[T], draw: random.Random) -> Iterator[T]:
-    """The cards, shuffled anew each time all were dealt."""
+def _hands(cards: Sequence[T], count: int, draw: random.Random) -> Iterator[list[T]]:
+    """`count` different cards at a time, of a deck that is shuffled anew when all were dealt."""
+    deck: list[T] = []
     while True:
-        yield from draw.sample(cards, len(cards))
-
-
-def _different(deck: Iterator[Attack], count: int) -> list[Attack]:
-    """The next `count` attacks, none twice: what comes up again where the deck was shuffled is passed over."""
-    dealt: dict[str, Attack] = {}
-    while len(dealt) < count:
-        attack = next(deck)
-        dealt.setdefault(attack.id, attack)
-    return list(dealt.values())
+        hand: list[T] = []
+        back: list[T] = []
+        while len(hand) < count:
+            deck = deck or draw.sample(cards, len(cards))
+            card = deck.pop()
+            (back if card in hand else hand).append(card)
+        deck += back
+        yield hand
 
 
 def as_shard(lines: Iterable[Line]) -> tuple[bytes, dict[int, Line]]:

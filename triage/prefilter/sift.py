@@ -11,7 +11,7 @@ from typing import Protocol
 import polars as pl
 
 from triage.columns import LABELS, SOURCE
-from triage.prefilter.plain import PLAIN, plain
+from triage.prefilter.plain import with_plain
 from triage.prefilter.rules import INJECTION_TAG, Rule, sources
 from triage.prefilter.sigma import HITS, Ruleset
 
@@ -100,7 +100,7 @@ def hits(events: pl.DataFrame, rules: Sequence[Rule]) -> pl.DataFrame:
     marks = (
         events.lazy()
         .with_columns(pl.lit(None, pl.String).alias(name) for name in missing)
-        .with_columns(plain(pl.col(column)).alias(PLAIN + column) for column in plains)
+        .pipe(with_plain, plains)
         .with_columns(rule.when.expression().alias(name) for name, rule in numbered)
         .select(rule.counted(pl.col(name)) for name, rule in numbered)
         .collect()

@@ -57,18 +57,24 @@ def framings(texts: pl.Series) -> list[tuple[str, ...]]:
     at = _suspected(texts)
     whole = [texts[row] for row in at]
     drafts = [draft for text, spans in zip(whole, _spans(whole), strict=True) for draft in _drafts(text, spans)]
+    again = _suspected_of(drafts, range(len(drafts)))
     for _ in range(_MOST_ROUNDS):
-        again = _suspected(pl.Series([text for text, _ in drafts], dtype=pl.String))
         for place, spans in zip(again, _spans([drafts[place][0] for place in again]), strict=True):
             text, widely = drafts[place]
             drafts[place] = _without(text, spans, widely=widely), widely
-    refused = {*_suspected(pl.Series([text for text, _ in drafts], dtype=pl.String))}
+        again = _suspected_of(drafts, again)
+    refused = {*again}
     found: list[tuple[str, ...]] = [()] * len(texts)
     for number, (row, text) in enumerate(zip(at, whole, strict=True)):
         own = range(number * _DRAFTS, (number + 1) * _DRAFTS)
         kept = dict.fromkeys(drafts[place][0] for place in own if place not in refused)
         found[row] = tuple(one for one in kept if one != text and sum(map(str.isalpha, one)) >= LEAST_LETTERS)
     return found
+
+
+def _suspected_of(drafts: Sequence[tuple[str, bool]], places: Sequence[int]) -> list[int]:
+    """Those of the places where the draft is suspected."""
+    return [places[row] for row in _suspected(pl.Series([drafts[place][0] for place in places], dtype=pl.String))]
 
 
 def _drafts(text: str, spans: Sequence[Span]) -> list[tuple[str, bool]]:
@@ -119,11 +125,15 @@ def _joined(spans: Sequence[Span]) -> list[Span]:
 
 def _suspected(texts: pl.Series) -> list[int]:
     """The places of the texts that a rule suspects."""
+    if texts.is_empty():
+        return []
     return hits(pl.DataFrame({"message": texts}), _rules())["row"].unique().sort().to_list()
 
 
 def _spans(texts: Sequence[str]) -> list[list[Span]]:
     """Where in each text the rules' expressions match, in order, those that meet as one."""
+    if not texts:
+        return []
     read = [plain_with_places(text) for text in texts]
     spans: list[list[Span]] = [[] for _ in texts]
     for test in _tests():
