@@ -18,6 +18,7 @@ from triage.cli.looks import doctor, explain, show
 from triage.cli.memory import correct, memory
 from triage.cli.models import models
 from triage.cli.printing import print_json
+from triage.cli.redteam import redteam
 from triage.cli.rules import rules
 from triage.cli.runs import plan, run, status
 from triage.errors import TriageError, WrongInput
@@ -69,5 +70,9 @@ def cli() -> None:
     """Read log shards with a language model on your own machines and leave a verdict on every line."""
 
 
-for command in (run, plan, status, show, explain, correct, memory, rules, models, doctor, eval_, compare, calibrate):
-    cli.add_command(command)
+for commands in (
+    (run, plan, status, show, explain, correct, memory, rules, models, doctor),
+    (eval_, compare, calibrate, redteam),
+):
+    for command in commands:
+        cli.add_command(command)

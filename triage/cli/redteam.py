@@ -102,6 +102,7 @@ def _of_lines(given: job.Job, path: Path) -> job.Job:
             "input": [job.Input(paths=[str(path)], fields={"message": "message"})],
             "sample": job.Sample(settled=0, shared=0),
             "memory": None,
+            "judge": given.judge.model_copy(update={"explain": False}),  # what is measured is verdicts
         }
     )
 

@@ -57,8 +57,8 @@ def summary(account: Account, output: Path) -> Group:
     if all(approval["purpose"] == "demonstration" for approval in account.model["approvals"]):
         notes.append(
             Text(
-                f"The model {account.model['name']!r} is approved for demonstration only. See how good it is on your own "
-                "logs (triage eval) before anybody acts on its verdicts.",
+                f"The model {account.model['name']!r} is approved for demonstration only. See how good it is on your "
+                "own logs (triage eval) before anybody acts on its verdicts.",
                 "yellow",
             )
         )
