@@ -27,7 +27,8 @@ p { margin: .3rem 0; max-width: 52rem; }
 .finding { font-size: 1.1rem; font-weight: 600; margin: .8rem 0; }
 table { border-collapse: collapse; margin: .6rem 0 1rem; font-variant-numeric: tabular-nums; }
 caption { text-align: left; padding-bottom: .3rem; }
-th, td { padding: .22rem .9rem .22rem 0; text-align: right; vertical-align: top; white-space: nowrap; }
+th, td { padding: .22rem .7rem .22rem 0; text-align: right; vertical-align: top; white-space: nowrap; }
+th { white-space: normal; vertical-align: bottom; }
 th { font-weight: 600; border-bottom: 1px solid var(--line); }
 td { border-bottom: 1px solid #eef0f2; }
 th.left, td.left { text-align: left; white-space: normal; }
