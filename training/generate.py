@@ -42,6 +42,10 @@ _FRESH: Final = {"ip", "public_ip", "private_ip", "port", "n", "small", "big", "
 
 _LEVELS: Final = ("INFO", "WARN", "ERROR", "DEBUG", "NOTICE")
 _MADE: Final = (*["plain"] * 8, *["headed"] * 4, *["wrapped"] * 3, "cut", *["addressed"] * 2, "claimed", "neutral")
+_PADDED: Final = ("plain", "headed", "wrapped", "padding", "padding", "padding", "claimed", "addressed")
+MIXTURES: Final = {"even": ("plain", _MADE), "padded": (None, _PADDED)}
+"""What the first copy of a line is (None: drawn like the others), and what the others are drawn from."""
+
 _AS_IT_IS: Final = 6
 """One text in so many is the message without masks."""
 
@@ -132,11 +136,12 @@ def around(message: str, made: str, parts: spliced.Parts, draw: random.Random) -
     return message
 
 
-def examples(lines: list[Line], parts: spliced.Parts, copies: int, seed: int) -> Iterator[dict[str, Any]]:
+def examples(lines: list[Line], parts: spliced.Parts, copies: int, seed: int, mixture: str) -> Iterator[dict[str, Any]]:
     draw = random.Random(seed)
+    first, others = MIXTURES[mixture]
     for line in lines:
         for copy in range(copies):
-            made = "plain" if copy == 0 else draw.choice(_MADE)
+            made = first if first and copy == 0 else draw.choice(others)
             message = filled(line, draw)
             whole = around(message, made, parts, draw)
             made = made if whole != message else "plain"
@@ -154,9 +159,9 @@ def _told(row: dict[str, Any]) -> str | None:
     return answers.answer(rank, row["because"], row["text"], row["pieces"], addressed) if rank else None
 
 
-def training_set(copies: int, seed: int) -> pl.DataFrame:
-    """The rows, one for each text."""
-    rows = pl.DataFrame(list(examples(load(), spliced.parts(), copies, seed)))
+def training_set(copies: int, seed: int, mixture: str = "even") -> pl.DataFrame:
+    """The rows, one for each text, of a mixture of `MIXTURES`."""
+    rows = pl.DataFrame(list(examples(load(), spliced.parts(), copies, seed, mixture)))
     events, templates = condense(rows, "standard")
     masked = pl.int_range(pl.len()) % _AS_IT_IS != 0
     rows = events.join(templates, on="template_id", maintain_order="left").with_columns(
@@ -174,8 +179,9 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--copies", type=int, default=3)
     parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--mixture", choices=list(MIXTURES), default="even")
     given = parser.parse_args()
-    rows = training_set(given.copies, given.seed)
+    rows = training_set(given.copies, given.seed, given.mixture)
     data = b"".join(orjson.dumps(row) + b"\n" for row in rows.iter_rows(named=True))
     given.out.write_bytes(data)
     counts = Counter(rows["label"])

@@ -9,6 +9,7 @@ peft's format, and a test holds this forward pass to that of `transformers`.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -122,15 +123,25 @@ class Net(nn.Module):
             x, _ = layer(x, turns[1], mask, past)
         return _normed(x, self.norm, self.eps)
 
+    def take(self, learnt: Mapping[str, Tensor]) -> None:
+        """Begin with what another net had learnt, by the names of `learnt`."""
+        with torch.no_grad():
+            for name, (a, b) in self._updates():
+                a.copy_(learnt[f"{name}.lora_A.weight"])
+                b.copy_(learnt[f"{name}.lora_B.weight"])
+
     def learnt(self) -> dict[str, Tensor]:
         """What was learnt, by the names that peft gives."""
         tensors: dict[str, Tensor] = {}
+        for name, (a, b) in self._updates():
+            tensors |= {f"{name}.lora_A.weight": a, f"{name}.lora_B.weight": b}
+        return tensors
+
+    def _updates(self) -> Iterator[tuple[str, tuple[Tensor, Tensor]]]:
         for number, layer in enumerate(self.layers):
             for part, module in (("self_attn", "qkv"), ("self_attn", "out"), ("mlp", "up"), ("mlp", "down")):
-                for name, (a, b) in getattr(layer, module).learnt().items():
-                    start = f"base_model.model.model.layers.{number}.{part}.{name}"
-                    tensors |= {f"{start}.lora_A.weight": a, f"{start}.lora_B.weight": b}
-        return tensors
+                for name, update in getattr(layer, module).learnt().items():
+                    yield f"base_model.model.model.layers.{number}.{part}.{name}", update
 
 
 def _normed(x: Tensor, weight: Tensor, eps: float) -> Tensor:

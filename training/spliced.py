@@ -1,4 +1,5 @@
-"""Texts inside lines that somebody else wrote: what talks to the reader, what only claims something, what says nothing.
+"""Texts inside lines that somebody else wrote: what talks to the reader, what only claims something, what says nothing
+(also at length, to drown what matters).
 
 A line that tells its reader how to judge it is at least review. A claim ("approved", "known-good") in a name or a path
 addresses nobody: it changes no label, and neither does text that says nothing. Where a text is put (user agent, user
@@ -16,7 +17,8 @@ from typing import Final
 
 Parts = Mapping[str, Sequence[str]]
 FILE: Final = Path(__file__).resolve().parent / "injections.toml"
-KINDS: Final = ("addressed", "claimed", "neutral")
+KINDS: Final = ("addressed", "claimed", "neutral", "padding")
+MOST_PADDING: Final = 45  # words
 
 
 def parts() -> Parts:
@@ -27,6 +29,9 @@ def text(kind: str, some: Parts, draw: random.Random) -> str:
     """One text of a kind of `KINDS`."""
     if kind == "neutral":
         return draw.choice(some["neutral"])
+    if kind == "padding":
+        words = [draw.choice(some["plain_words"]) for _ in range(draw.randrange(4, MOST_PADDING))]
+        return draw.choice([" ", " ", ", ", "_", "-"]).join(words)
     if kind == "claimed":
         claim = draw.choice(some["claims"])
         if draw.random() < 0.5:

@@ -32,14 +32,14 @@ import numpy as np
 import orjson
 import polars as pl
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, distributed, multiprocessing
 from torch.nn import functional
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from training.generate import training_set
+from training.generate import MIXTURES, training_set
 from training.net import Net
 from triage.columns import LABELS
 from triage.custody import embedded
@@ -53,7 +53,7 @@ EXPLAINED: Final = 8  # texts of such a step: each is about as long as two
 EXPLAIN_WEIGHT: Final = 0.3
 WARM_UP: Final = 60  # steps
 LOWEST: Final = 0.05  # of the highest rate
-_NOT_SETTINGS: Final = ("out", "minutes", "measure", "model", "steps", "workers")
+_NOT_SETTINGS: Final = ("out", "minutes", "measure", "model", "steps", "workers", "start")
 
 
 def held_out(system: str, share: float) -> bool:
@@ -311,6 +311,8 @@ def options() -> argparse.Namespace:
     parser.add_argument("out", type=Path)
     parser.add_argument("--model", type=Path, help="a folder with a safetensors model (Llama)")
     parser.add_argument("--copies", type=int, default=2)
+    parser.add_argument("--mixture", choices=list(MIXTURES), default="even")
+    parser.add_argument("--start", type=Path, help="a folder with an adapter to go on from")
     parser.add_argument("--rank", type=int, default=16)
     parser.add_argument("--alpha", type=int, default=32)
     parser.add_argument("--rate", type=float, default=2.5e-4)
@@ -360,7 +362,7 @@ def learn(given: argparse.Namespace) -> None:
     started = time.monotonic()
     torch.manual_seed(given.seed)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    rows = training_set(given.copies, given.seed)
+    rows = training_set(given.copies, given.seed, given.mixture)
     if given.limit:
         rows = rows.sample(min(given.limit, rows.height), seed=given.seed, shuffle=True)
     model, tokenizer = base_model(given.model)
@@ -374,6 +376,8 @@ def learn(given: argparse.Namespace) -> None:
     if _first():
         print(f"{len(train)} texts to learn, {len(test)} of held-out systems to measure; data {data[:16]}", flush=True)
     net = Net(model, given.rank, given.alpha, getattr(torch, given.dtype)).to(device)
+    if given.start:
+        net.take(load_file(given.start / "adapter_model.safetensors"))
     plan = plan_of(examples, train, given.batch, given.seed)[: given.steps]
     settings = {name: value for name, value in vars(given).items() if name not in _NOT_SETTINGS}
     name = hashlib.sha256(orjson.dumps([data, settings])).hexdigest()[:16]
@@ -386,6 +390,8 @@ def learn(given: argparse.Namespace) -> None:
     lineage = {**settings, "prompt": PROMPT, "prompt_digest": prompt.file.digest, "data_sha256": data}
     lineage |= {"texts": len(train), "systems": rows["system"].n_unique(), "steps": learner.step, "of_steps": len(plan)}
     lineage |= {"minutes": round((time.monotonic() - started) / 60), "device": device, "torch": torch.__version__}
+    if given.start:
+        lineage["start"] = orjson.loads((given.start / "lineage.json").read_bytes())
     if test:
         p = teacher.probabilities(test)
         print("held-out systems:", said_of(p, examples.truth[test]), flush=True)

@@ -74,6 +74,14 @@ def test_what_was_learnt_is_what_the_merged_weights_do(tiny: Any, tmp_path: Path
         assert not torch.allclose(taught, of_transformers(tiny, [1, 2, 3, 4]), atol=2e-1)
 
 
+def test_a_training_may_go_on_from_what_another_learnt(tiny: Any) -> None:
+    learnt, fresh = randomised(tiny), Net(tiny, 2, 4, torch.float32)
+    with torch.inference_mode():
+        assert not torch.allclose(fresh(PROMPT, TEXTS)[0], learnt(PROMPT, TEXTS)[0], atol=1e-2)
+        fresh.take(learnt.learnt())
+        assert torch.allclose(fresh(PROMPT, TEXTS)[0], learnt(PROMPT, TEXTS)[0])
+
+
 def test_a_training_that_was_interrupted_ends_as_if_it_had_not_been(tiny: Any, tmp_path: Path) -> None:
     plan: list[train.Step] = [("label", [number]) for number in range(6)]
 
