@@ -50,6 +50,8 @@ def test_a_run_that_was_ended_early_is_finished_by_the_next(
     verdicts = pl.read_parquet(output / "verdicts" / "*.parquet")
     assert account["attempts"] == 2
     assert account["rows_in"] == verdicts.height == verdicts["event_id"].n_unique() == ROWS
-    # What the first attempt committed was not done again.
-    second = [r for p in output.glob("receipts/*.json") if (r := orjson.loads(p.read_bytes()))["attempt"] == 2]
-    assert len(second) + len(committed) == account["slices"]
+    # What the first attempt committed stays. A worker may commit what it has in hand after its driver died.
+    receipts = {p: orjson.loads(p.read_bytes()) for p in output.glob("receipts/*.json")}
+    assert len(receipts) == account["slices"]
+    assert {receipts[path]["attempt"] for path in committed} == {1}
+    assert {receipt["attempt"] for receipt in receipts.values()} == {1, 2}

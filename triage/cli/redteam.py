@@ -109,10 +109,10 @@ def _of_lines(given: job.Job, path: Path) -> job.Job:
 
 def _judge(loaded: Run, *, quiet: bool) -> TriageError | None:
     from triage.attempt import attempt
-    from triage.cli.runs import _standing
+    from triage.cli.runs import standing
 
     with progress.showing(quiet=quiet) as show:
-        return attempt(loaded, lambda p: show(_standing(p))).problem
+        return attempt(loaded, lambda p: show(standing(p))).problem
 
 
 def _write_once(path: Path, content: bytes) -> None:

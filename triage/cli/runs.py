@@ -74,7 +74,7 @@ def run(
     from triage.attempt import attempt
 
     with progress.showing(quiet=json_) as show:
-        ended = attempt(loaded, lambda p: show(_standing(p)), retry_undecided=retry_undecided)
+        ended = attempt(loaded, lambda p: show(standing(p)), retry_undecided=retry_undecided)
     if json_:
         error = ended.problem.as_dict() if ended.problem else None
         print_json({**ended.account.model_dump(), "did_nothing": ended.did_nothing, "error": error})
@@ -90,7 +90,7 @@ def run(
         raise click.exceptions.Exit(ended.problem.exit_code)
 
 
-def _standing(p: Any) -> progress.Standing:
+def standing(p: Any) -> progress.Standing:
     usage = p.gauge.usage
     return progress.Standing(
         rows_prepared=p.rows_prepared,
