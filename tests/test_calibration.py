@@ -32,14 +32,11 @@ def test_probabilities_stay_probabilities_and_raw_undoes_it(made: Calibration, w
         assert all(math.isclose(value, p[label], abs_tol=1e-6) for label, value in made.raw(calibrated).items())
 
 
-@given(st.floats(0.2, 5), WEIGHTS, WEIGHTS)
-def test_a_temperature_alone_changes_no_order(temperature: float, a: tuple[float, ...], b: tuple[float, ...]) -> None:
-    made = Calibration("prompt", temperature, (0.0, 0.0, 0.0))
-    for p in (shared(a), shared(b)):
-        said = made.calibrated(p)
-        assert sorted(LABELS, key=lambda label: (p[label], label)) == sorted(
-            LABELS, key=lambda label: (round(said[label], 12) and p[label], label)
-        )
+@given(st.floats(0.2, 5), WEIGHTS)
+def test_a_temperature_alone_changes_no_order(temperature: float, weights: tuple[float, ...]) -> None:
+    p = shared(weights)
+    said = Calibration("prompt", temperature, (0.0, 0.0, 0.0)).calibrated(p)
+    assert all(said[a] <= said[b] + 1e-12 for a in LABELS for b in LABELS if p[a] <= p[b])
 
 
 @pytest.mark.parametrize(

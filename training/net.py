@@ -2,8 +2,8 @@
 
 Why not `peft` over `transformers`: all texts begin with the same prompt, which here is computed once a batch and not
 once a text, projections that read the same input are one product, and the weights may be bfloat16 while the updates
-learn in float32: 8.3 texts a second where the libraries' way did 5.6, on the same two cores. What is learnt is saved in
-peft's format, and a test holds this forward pass to that of `transformers`.
+learn in float32. It looked faster on two cores, in runs that were not alike (benchmarks/LOG.md). What is learnt is
+saved in peft's format, and a test holds this forward pass to that of `transformers`.
 """
 
 from __future__ import annotations

@@ -5,8 +5,8 @@
 Without --model, the embedded model. Loss and probabilities are over the three label tokens, as the product asks; one
 step in seventeen teaches what the explanation pass asks for, so that what is learnt of labels does not cost the answers
 in JSON. Resumable: the last checkpoint in OUT is taken up where the data and settings are the same. Uses a GPU where
-there is one, else one process a core, each with its share of every step's texts: less disturbed by what else runs than
-threads are, which wait for one another at every product.
+there is one, else one process a core, each with its share of every step's texts: these meet
+once a step, where threads wait for one another at every product.
 
 Systems are held out whole: what is said of them (OUT/held-out.json) says how the model does on systems it has not seen,
 and is what the first calibration is fitted on. Nothing is chosen by the measured lines. Writes OUT/adapter in peft's
